@@ -1,0 +1,1 @@
+"""The department node: a department's own database behind its own manifest, served to the gateway alone."""

@@ -97,7 +97,8 @@ class ContractServiceServicer:
     """
 
     def ProposeContract(self, request, context):
-        """Proposes a contract: version 1, state PROPOSED. Called by an officer of the consumer or the provider.
+        """Proposes a contract: version 1, or the next version of a contract between the same two departments. State
+        PROPOSED. Called by an officer of the consumer or the provider.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -17,7 +17,9 @@ class ContractServiceStub:
 
     def __init__(self, channel: _grpc.Channel) -> None: ...
     ProposeContract: _grpc.UnaryUnaryMultiCallable[_contract_service_pb2.ProposeContractRequest, _contract_service_pb2.ProposeContractResponse]
-    """Proposes a contract: version 1, state PROPOSED. Called by an officer of the consumer or the provider."""
+    """Proposes a contract: version 1, or the next version of a contract between the same two departments. State
+    PROPOSED. Called by an officer of the consumer or the provider.
+    """
     CounterContract: _grpc.UnaryUnaryMultiCallable[_contract_service_pb2.CounterContractRequest, _contract_service_pb2.CounterContractResponse]
     """Answers a proposal with other terms: a new version, state PROPOSED; the old one becomes COUNTERED."""
     SignContract: _grpc.UnaryUnaryMultiCallable[_contract_service_pb2.SignContractRequest, _contract_service_pb2.SignContractResponse]
@@ -48,7 +50,9 @@ class ContractServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _contract_service_pb2.ProposeContractRequest,
         context: _grpc.ServicerContext,
     ) -> _contract_service_pb2.ProposeContractResponse:
-        """Proposes a contract: version 1, state PROPOSED. Called by an officer of the consumer or the provider."""
+        """Proposes a contract: version 1, or the next version of a contract between the same two departments. State
+        PROPOSED. Called by an officer of the consumer or the provider.
+        """
 
     @_abc_1.abstractmethod
     def CounterContract(

@@ -1,0 +1,1 @@
+"""The front door: identity, policy, catalogue, contracts, consents, quotas and the exchange pipeline."""

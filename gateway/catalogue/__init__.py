@@ -1,0 +1,1 @@
+"""The catalogue of what departments offer (政务数据目录)."""

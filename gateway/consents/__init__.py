@@ -1,0 +1,1 @@
+"""Consents of data subjects: their states, and one file for each RPC that changes them."""

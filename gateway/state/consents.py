@@ -1,0 +1,234 @@
+"""The store of consents and their events. Subjects appear as keyed tokens only."""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from gateway.state.schema import consent_events, consents
+from gateway.state.times import from_ms, to_ms
+
+_CHUNK = 400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsentRow:
+    """A consent as it was last written; `gateway.consents.states` adds the clock.
+
+    `contract` is `contracts/{contract}@{version}`; `current` says whether it is the one that speaks for the
+    subject under that contract. `grantor`, `collection` and `modes` are enum names without prefix.
+    """
+
+    name: str
+    contract: str
+    terms_digest: str
+    subject_token: str
+    current: bool
+    state: str
+    state_reason: str
+    purposes: tuple[str, ...]
+    fields: tuple[str, ...]
+    modes: tuple[str, ...]
+    not_before: datetime
+    not_after: datetime
+    answer_by: datetime | None
+    grantor: str
+    collection: str
+    evidence_reference: str
+    notice: Mapping[str, str]
+    portal: str
+    statement: str
+    statement_digest: str
+    created_at: datetime
+    updated_at: datetime
+    position: int
+
+    @property
+    def contract_name(self) -> str:
+        """`contracts/{contract}`."""
+        return self.contract.partition("@")[0]
+
+
+def _read(row: sa.Row[Any]) -> ConsentRow:
+    return ConsentRow(
+        name=row.name,
+        contract=f"{row.contract}@{row.version}",
+        terms_digest=row.terms_digest,
+        subject_token=row.subject_token,
+        current=row.current,
+        state=row.state,
+        state_reason=row.state_reason,
+        purposes=tuple(json.loads(row.purposes)),
+        fields=tuple(json.loads(row.fields)),
+        modes=tuple(json.loads(row.modes)),
+        not_before=from_ms(row.not_before),
+        not_after=from_ms(row.not_after),
+        answer_by=None if row.answer_by is None else from_ms(row.answer_by),
+        grantor=row.grantor,
+        collection=row.collection,
+        evidence_reference=row.evidence_reference,
+        notice=json.loads(row.notice),
+        portal=row.portal,
+        statement=row.statement,
+        statement_digest=row.statement_digest,
+        created_at=from_ms(row.created_at),
+        updated_at=from_ms(row.updated_at),
+        position=row.position,
+    )
+
+
+def get_consent(conn: sa.Connection, name: str) -> ConsentRow | None:
+    """Returns one consent, or None."""
+    row = conn.execute(sa.select(consents).where(consents.c.name == name)).one_or_none()
+    return None if row is None else _read(row)
+
+
+def consents_of(
+    conn: sa.Connection, pairs: Collection[tuple[str, str]]
+) -> dict[tuple[str, str], list[ConsentRow]]:
+    """Returns what each subject last said under each contract, by pair.
+
+    Args:
+        conn: a connection; one query per 400 pairs.
+        pairs: `contracts/{contract}` without a version, and a subject token.
+
+    Returns:
+        At most one consent a pair, in any state it has come to (the caller adds the clock); a pair without one
+        is absent. A list, because tokens of several key epochs may one day stand for the same person.
+    """
+    wanted, found = sorted(set(pairs)), dict[tuple[str, str], list[ConsentRow]]()
+    key = sa.tuple_(consents.c.contract, consents.c.subject_token)
+    for start in range(0, len(wanted), _CHUNK):
+        query = sa.select(consents).where(
+            key.in_(wanted[start : start + _CHUNK]), consents.c.current.is_(True)
+        )
+        for row in conn.execute(query):
+            found.setdefault((row.contract, row.subject_token), []).append(_read(row))
+    return found
+
+
+def page_of_consents(
+    conn: sa.Connection, *, tokens: Sequence[str], contract: str, after: str, limit: int
+) -> list[ConsentRow]:
+    """Returns consents, oldest first.
+
+    Args:
+        conn: a read snapshot.
+        tokens: only of the subject with these tokens, one a key epoch; empty for all.
+        contract: only to `contracts/{contract}`; empty for all.
+        after: the cursor of the last row of the page before, from `cursor_of`; empty for the first page.
+        limit: at most so many.
+    """
+    query = sa.select(consents)
+    if tokens:
+        query = query.where(consents.c.subject_token.in_(list(tokens)))
+    if contract:
+        query = query.where(consents.c.contract == contract)
+    if after:
+        created, _, name = after.partition(" ")
+        query = query.where(
+            sa.or_(
+                consents.c.created_at > int(created),
+                sa.and_(consents.c.created_at == int(created), consents.c.name > name),
+            )
+        )
+    query = query.order_by(consents.c.created_at, consents.c.name).limit(limit)
+    return [_read(row) for row in conn.execute(query)]
+
+
+def cursor_of(row: ConsentRow) -> str:
+    """Returns the place of a row in the order of `page_of_consents`."""
+    return f"{to_ms(row.created_at)} {row.name}"
+
+
+def put_consent(conn: sa.Connection, row: ConsentRow) -> None:
+    """Writes a whole consent, new or answered. Before it becomes `current`, the one before must not be."""
+    conn.execute(consents.delete().where(consents.c.name == row.name))
+    contract, _, version = row.contract.partition("@")
+    conn.execute(
+        consents.insert().values(
+            name=row.name,
+            contract=contract,
+            version=int(version),
+            terms_digest=row.terms_digest,
+            subject_token=row.subject_token,
+            current=row.current,
+            state=row.state,
+            state_reason=row.state_reason,
+            purposes=_text(row.purposes),
+            fields=_text(row.fields),
+            modes=_text(row.modes),
+            not_before=to_ms(row.not_before),
+            not_after=to_ms(row.not_after),
+            answer_by=None if row.answer_by is None else to_ms(row.answer_by),
+            grantor=row.grantor,
+            collection=row.collection,
+            evidence_reference=row.evidence_reference,
+            notice=_text(dict(row.notice)),
+            portal=row.portal,
+            statement=row.statement,
+            statement_digest=row.statement_digest,
+            created_at=to_ms(row.created_at),
+            updated_at=to_ms(row.updated_at),
+            position=row.position,
+        )
+    )
+
+
+def _text(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def set_state(
+    conn: sa.Connection,
+    row: ConsentRow,
+    *,
+    state: str,
+    reason: str,
+    at: datetime,
+    position: int,
+    current: bool,
+) -> None:
+    """Writes where a consent stands now, and whether it still speaks for the subject."""
+    conn.execute(
+        consents.update()
+        .where(consents.c.name == row.name)
+        .values(state=state, state_reason=reason, updated_at=to_ms(at), position=position, current=current)
+    )
+
+
+def set_aside(conn: sa.Connection, name: str) -> None:
+    """Notes that a consent which has ended no longer speaks for the subject, because a new one does."""
+    conn.execute(consents.update().where(consents.c.name == name).values(current=False))
+
+
+def add_event(
+    conn: sa.Connection,
+    name: str,
+    *,
+    type: str,
+    from_state: str,
+    to_state: str,
+    actor: str,
+    reason: str,
+    at: datetime,
+    position: int,
+) -> None:
+    """Appends an event to a consent's history."""
+    last = sa.select(sa.func.max(consent_events.c.seq)).where(consent_events.c.consent == name)
+    conn.execute(
+        consent_events.insert().values(
+            consent=name,
+            seq=(conn.execute(last).scalar() or 0) + 1,
+            type=type,
+            from_state=from_state,
+            to_state=to_state,
+            actor=actor,
+            reason=reason,
+            at=to_ms(at),
+            position=position,
+        )
+    )

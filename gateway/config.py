@@ -1,0 +1,156 @@
+"""The gateway's configuration, `gateway.toml`; deploy/gateway.toml shows and explains every key."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from gateway.departments import Node
+from gateway.exchange.train import TrainLimits
+from isthmus.config import load
+from isthmus.identity import SLUG, Identity, Role, require_trust_domain
+
+_SQLITE: Final = "sqlite:///"
+_MAX_OFFSET: Final = 14 * 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSection:
+    """Where the gateway listens and who it is; the three files are PEM."""
+
+    address: str
+    trust_domain: str
+    certificate: Path
+    key: Path
+    ca: Path
+    workers: int = 256
+    max_concurrent: int = 1024
+    reuse_port: bool = False
+    grace_seconds: float = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerSection:
+    """The ledger: its database, the key that signs its checkpoints, and where the newest one is pinned."""
+
+    url: str
+    log_key: Path
+    pin: Path
+    commit_timeout_seconds: float = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubjectsSection:
+    """The keys of the subject tokens: a file for each epoch, and the epoch of new tokens."""
+
+    keys: dict[str, Path]
+    current: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsSection:
+    """Where Prometheus scrapes; port 0 takes a free one."""
+
+    host: str = "127.0.0.1"
+    port: int = 9464
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicySection:
+    """The folder of added `*.cedar` files, and the deployment's offset from UTC for `hour` and `weekday`."""
+
+    additions: Path | None = None
+    utc_offset_minutes: int = 0
+    remember: int = 4096
+
+    def __post_init__(self) -> None:
+        if abs(self.utc_offset_minutes) > _MAX_OFFSET:
+            raise ValueError(f"utc_offset_minutes must be from -{_MAX_OFFSET} to {_MAX_OFFSET}")
+
+    @property
+    def offset(self) -> timedelta:
+        """The offset."""
+        return timedelta(minutes=self.utc_offset_minutes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExchangeSection:
+    """Bounds of an exchange; see `gateway.exchange.train.TrainLimits`."""
+
+    waiting: int = 192
+    aboard: int = 128
+    fetch_timeout_seconds: float = 10.0
+    max_response_bytes: int = 64 << 20
+
+    def __post_init__(self) -> None:
+        if min(self.waiting, self.aboard, self.max_response_bytes) < 1 or self.fetch_timeout_seconds <= 0:
+            raise ValueError("every bound must be more than 0")
+
+    @property
+    def limits(self) -> TrainLimits:
+        """The limits of a train."""
+        return TrainLimits(waiting=self.waiting, aboard=self.aboard)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DepartmentSection:
+    """A department that takes part; `address` and `node` (the last part of its identity) if it runs a node."""
+
+    title: str = ""
+    address: str = ""
+    node: str = ""
+
+    def __post_init__(self) -> None:
+        if bool(self.address) != bool(self.node):
+            raise ValueError(
+                "address and node belong together: where the node is, and which identity answers"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """All of it."""
+
+    server: ServerSection
+    ledger: LedgerSection
+    subjects: SubjectsSection
+    metrics: MetricsSection = field(default_factory=MetricsSection)
+    policy: PolicySection = field(default_factory=PolicySection)
+    exchange: ExchangeSection = field(default_factory=ExchangeSection)
+    departments: dict[str, DepartmentSection] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require_trust_domain(self.server.trust_domain)
+        for name in self.departments:
+            if not re.fullmatch(SLUG, name):
+                raise ValueError(
+                    f"departments.{name[:80]}: a department's name is lower-case letters, digits and -"
+                )
+        self.nodes()
+
+    def nodes(self) -> dict[str, Node]:
+        """The nodes by `departments/{department}`."""
+        domain = self.server.trust_domain
+        return {
+            f"departments/{name}": Node(
+                f"departments/{name}", each.address, Identity(domain, Role.NODE, name, each.node)
+            )
+            for name, each in self.departments.items()
+            if each.node
+        }
+
+
+def load_config(path: Path, *, environ: Mapping[str, str]) -> Config:
+    """Reads `gateway.toml`. A SQLite database that is named without a leading slash stands beside the file.
+
+    Raises:
+        ConfigError: the file cannot be read, or a key is missing, unknown or wrong; says which.
+    """
+    config = load(path, Config, environ=environ)
+    database = config.ledger.url.removeprefix(_SQLITE)
+    if config.ledger.url.startswith(_SQLITE) and not database.startswith("/"):
+        url = f"{_SQLITE}{(path.parent / database).absolute()}"
+        return replace(config, ledger=replace(config.ledger, url=url))
+    return config

@@ -1,0 +1,1 @@
+"""The exchange: what happens between a consumer's question and the provider's answer (DESIGN section 6)."""

@@ -1,0 +1,86 @@
+"""ExchangeService: each method puts an exchange on its train, waits, and hands over what it brings back."""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import Final
+
+import grpc
+
+from gateway.exchange.explain import Explainer
+from gateway.exchange.item import Answer, Asked, Exchange
+from gateway.exchange.network import Network
+from gateway.exchange.questions import of_explain, of_query, of_verify
+from isthmus.errors import Unimplemented
+from isthmus.ids import new_exchange
+from isthmus.rpc import Caller, caller
+from isthmus.v1.exchange_service_pb2 import (
+    BatchQueryRequest,
+    BatchQueryResponse,
+    ExplainRequest,
+    ExplainResponse,
+    QueryRequest,
+    QueryResponse,
+    StreamRequest,
+    StreamResponse,
+    VerifyRequest,
+    VerifyResponse,
+)
+from isthmus.v1.exchange_service_pb2_grpc import ExchangeServiceServicer
+
+_DEFAULT_DEADLINE: Final = timedelta(seconds=30)
+
+
+class ExchangeService(ExchangeServiceServicer):
+    """The methods.
+
+    Args:
+        network: the trains.
+        explainer: answers Explain.
+        clock: returns the present time, UTC-aware.
+    """
+
+    def __init__(self, network: Network, explainer: Explainer, *, clock: Callable[[], datetime]) -> None:
+        self._network = network
+        self._explainer = explainer
+        self._clock = clock
+
+    def Query(self, request: QueryRequest, context: grpc.ServicerContext) -> QueryResponse:
+        """Facts about one subject."""
+        who = caller(context)
+        exchange, answer = self._travel(of_query(request, who), who)
+        return QueryResponse(
+            exchange=exchange.name,
+            subject_known=answer.subject_known,
+            row_set=answer.row_set,
+            receipt=answer.receipt,
+        )
+
+    def Verify(self, request: VerifyRequest, context: grpc.ServicerContext) -> VerifyResponse:
+        """A yes, a no or an unknown about one subject."""
+        who = caller(context)
+        exchange, answer = self._travel(of_verify(request, who), who)
+        return VerifyResponse(exchange=exchange.name, verdict=answer.verdict, receipt=answer.receipt)
+
+    def Explain(self, request: ExplainRequest, context: grpc.ServicerContext) -> ExplainResponse:
+        """How an exchange would be decided now."""
+        return self._explainer.explain(of_explain(request, caller(context)))
+
+    def BatchQuery(
+        self, request: BatchQueryRequest, context: grpc.ServicerContext
+    ) -> Iterator[BatchQueryResponse]:
+        """Not served by this version."""
+        raise Unimplemented("isthmus.v1.ExchangeService/BatchQuery")
+
+    def Stream(self, request: StreamRequest, context: grpc.ServicerContext) -> Iterator[StreamResponse]:
+        """Not served by this version."""
+        raise Unimplemented("isthmus.v1.ExchangeService/Stream")
+
+    def _travel(self, asked: Asked, who: Caller) -> tuple[Exchange, Answer]:
+        now = self._clock()
+        deadline = who.deadline or now + _DEFAULT_DEADLINE
+        exchange = Exchange(str(new_exchange(now)), asked, received=now, deadline=deadline)
+        # Called when the call ends for any reason; it does nothing once the exchange has ended.
+        if not who.context.add_callback(lambda: exchange.leave(self._clock())):
+            exchange.leave(now)
+        self._network.board(exchange)
+        return exchange, exchange.wait(max(0.0, (deadline - self._clock()).total_seconds()))

@@ -1,0 +1,262 @@
+"""One batched read of everything the decisions about a train of exchanges depend on.
+
+Nothing of it outlives the transaction or snapshot it was read in: state is never cached.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+import sqlalchemy as sa
+
+from gateway.consents.states import effective_state as consent_state
+from gateway.contracts.states import effective_state as contract_state
+from gateway.denylist import denied
+from gateway.exchange.item import Asked
+from gateway.policy.engine import PolicyEngine, Ruling
+from gateway.policy.facts import ConsentFacts, ContractFacts, DatasetFacts, Facts, select_consent
+from gateway.quotas import Counter, Limit, Use, limits, read_usage, used_up
+from gateway.state.consents import ConsentRow, consents_of
+from gateway.state.contracts import ContractRow, contracts_in_force
+from gateway.state.datasets import DatasetRow, datasets
+from isthmus.errors import InvalidArgument
+from isthmus.subjects import SubjectTokens, normalise
+
+_CONSENT: Final = "CONSENT"
+_OMITTED: Final = "omit"
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectKey:
+    """A subject as the dataset knows it: canonical identifier, current token, and its token in every key epoch.
+
+    `canonical` is empty when the identifier is none, and `fault` then says so.
+    """
+
+    canonical: str
+    token: str
+    tokens: tuple[str, ...]
+    fault: InvalidArgument | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What one read says about one exchange. `contract` is None unless the caller's department is its consumer."""
+
+    asked: Asked
+    contract: ContractRow | None
+    dataset: DatasetRow | None
+    subject: SubjectKey
+    consent: ConsentFacts | None
+    limits: tuple[Limit, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What turns state into decisions: the policy, the subject keys and the deployment's clock offset from UTC."""
+
+    policy: PolicyEngine
+    tokens: SubjectTokens
+    offset: timedelta = timedelta(0)
+
+
+@dataclass(slots=True)
+class World:
+    """The state at one moment, for a train of exchanges."""
+
+    now: datetime
+    views: list[View]
+    denied: frozenset[str]
+    usage: dict[Counter, Use]
+    contracts: dict[str, ContractFacts] = field(default_factory=dict)
+
+    def facts(self, view: View, rules: Rules, *, rows: int | None = None) -> Facts:
+        """Returns what the decision about `view` depends on.
+
+        Args:
+            view: one of `views`.
+            rules: the deployment's rules.
+            rows: how many rows would be released; None before anybody knows.
+        """
+        asked, local = view.asked, self.now + rules.offset
+        wanted = frozenset(asked.fields)
+        facts = Facts(
+            system=asked.system,
+            consumer=asked.consumer,
+            contract_name=asked.contract,
+            mode=asked.mode.value,
+            purpose=asked.purpose,
+            fields=wanted,
+            scheme=asked.scheme,
+            hour=local.hour,
+            weekday=local.isoweekday(),
+            credential_denied=asked.certificate in self.denied,
+            case_reference_given=bool(asked.case_reference),
+        )
+        if view.contract is None:
+            return facts
+        return replace(
+            facts,
+            contract=self.contracts[view.contract.name],
+            dataset=_dataset_facts(view.dataset, wanted),
+            consent=view.consent,
+            quota_exhausted=used_up(view.limits, self.usage, rows=rows) is not None,
+        )
+
+    def decide(self, view: View, rules: Rules, *, rows: int | None = None) -> Ruling:
+        """Returns what the policy says about `view` at this moment. Arguments as for `facts`."""
+        return rules.policy.decide(self.facts(view, rules, rows=rows))
+
+
+def read_world(
+    conn: sa.Connection, asked: Sequence[Asked], rules: Rules, *, now: datetime, nodes: Sequence[str] = ()
+) -> World:
+    """Reads the state for a train of exchanges: a fixed number of queries, whatever its length.
+
+    Args:
+        conn: a snapshot, or the connection of a ledger transaction.
+        asked: what the exchanges ask.
+        rules: the deployment's rules.
+        now: the time of the decision, UTC.
+        nodes: thumbprints of provider certificates to look up in the denylist too.
+    """
+    rows = contracts_in_force(conn, {each.contract for each in asked})
+    entries = datasets(conn, {row.dataset for row in rows.values()})
+    subjects = [_subject(each, rows.get(each.contract), entries, rules.tokens) for each in asked]
+    pairs = {
+        (each.contract, token)
+        for each, subject in zip(asked, subjects, strict=True)
+        if _needs_consent(rows.get(each.contract), each)
+        for token in subject.tokens
+    }
+    consents = consents_of(conn, pairs) if pairs else {}
+    facts = {name: _contract_facts(row, now) for name, row in rows.items()}
+    views = [
+        _view(each, subject, rows=rows, entries=entries, facts=facts, consents=consents, now=now)
+        for each, subject in zip(asked, subjects, strict=True)
+    ]
+    counters = {limit.counter for view in views for limit in view.limits}
+    return World(
+        now=now,
+        views=views,
+        denied=denied(conn, {each.certificate for each in asked} | set(nodes)),
+        usage=read_usage(conn, counters) if counters else {},
+        contracts=facts,
+    )
+
+
+def _own(row: ContractRow | None, asked: Asked) -> bool:
+    return row is not None and row.consumer == asked.consumer
+
+
+def _needs_consent(row: ContractRow | None, asked: Asked) -> bool:
+    return row is not None and _own(row, asked) and row.terms["legal_basis"] == _CONSENT
+
+
+def _subject(
+    asked: Asked, row: ContractRow | None, entries: Mapping[str, DatasetRow], tokens: SubjectTokens
+) -> SubjectKey:
+    entry = entries.get(row.dataset) if row is not None and _own(row, asked) else None
+    known = entry is not None and entry.subject_scheme == asked.scheme
+    normalisers = entry.subject_normalisers if entry is not None and known else ("strip",)
+    try:
+        canonical = normalise(asked.identifier, normalisers)
+    except InvalidArgument as fault:
+        return SubjectKey("", "", (), fault)
+    token = tokens.token(asked.scheme, canonical)
+    every = tokens.all_tokens(asked.scheme, canonical) if len(tokens.keys) > 1 else (token,)
+    return SubjectKey(canonical, token, every)
+
+
+def _view(
+    asked: Asked,
+    subject: SubjectKey,
+    *,
+    rows: Mapping[str, ContractRow],
+    entries: Mapping[str, DatasetRow],
+    facts: Mapping[str, ContractFacts],
+    consents: Mapping[tuple[str, str], list[ConsentRow]],
+    now: datetime,
+) -> View:
+    row = rows.get(asked.contract)
+    if row is None or not _own(row, asked):
+        return View(asked, None, None, subject, None, ())
+    found = [each for token in subject.tokens for each in consents.get((asked.contract, token), ())]
+    return View(
+        asked,
+        row,
+        entries.get(row.dataset),
+        subject,
+        _consent(found, facts[row.name], asked, now),
+        limits(
+            row.terms["quotas"], contract=row.full_name, system=asked.system, token=subject.token, now=now
+        ),
+    )
+
+
+def _consent(
+    found: Sequence[ConsentRow], contract: ContractFacts, asked: Asked, now: datetime
+) -> ConsentFacts | None:
+    if not found:
+        return None
+    # After a change of subject keys a person may have consented under two tokens: the last word counts, so
+    # that withdrawing the newer consent never brings back the older one.
+    last = max(each.created_at for each in found)
+    return select_consent(
+        [_consent_facts(each, now) for each in found if each.created_at == last],
+        contract,
+        mode=asked.mode.value,
+        purpose=asked.purpose,
+        fields=asked.fields,
+    )
+
+
+def _consent_facts(row: ConsentRow, now: datetime) -> ConsentFacts:
+    return ConsentFacts(
+        state=consent_state(row, now).value,
+        begun=now >= row.not_before,
+        over=now >= row.not_after,
+        contract=row.contract,
+        terms_digest=row.terms_digest,
+        purposes=frozenset(row.purposes),
+        fields=frozenset(row.fields),
+        modes=frozenset(row.modes),
+        name=row.name,
+        position=row.position,
+    )
+
+
+def _contract_facts(row: ContractRow, now: datetime) -> ContractFacts:
+    terms = row.terms
+    return ContractFacts(
+        name=row.full_name,
+        version=row.version,
+        terms_digest=row.terms_digest,
+        provider=row.provider,
+        dataset=row.dataset,
+        state=contract_state(row, now).value,
+        signed_by_both=row.parties <= row.signatures,
+        begun=now >= row.not_before,
+        over=now >= row.not_after,
+        systems=frozenset(terms["systems"]),
+        purposes=frozenset(terms["purposes"]),
+        fields=frozenset(each["name"] for each in terms["fields"] if each["transform"] != _OMITTED),
+        modes=frozenset(terms["modes"]),
+        legal_basis=terms["legal_basis"],
+        signed_requests=terms["evidence"]["signed_requests"],
+    )
+
+
+def _dataset_facts(row: DatasetRow | None, wanted: frozenset[str]) -> DatasetFacts | None:
+    if row is None:
+        return None
+    levels = (row.fields[name].sensitivity for name in wanted if name in row.fields)
+    return DatasetFacts(
+        retired=row.retired,
+        sharing_class=row.sharing_class,
+        scheme=row.subject_scheme,
+        grade=row.grade,
+        # common.proto: a sensitivity that is not stated counts as SENSITIVE.
+        sensitivities=frozenset("SENSITIVE" if level == "UNSPECIFIED" else level for level in levels),
+    )

@@ -1,0 +1,283 @@
+"""The gateway's process: every part made once and handed to whoever needs it."""
+
+import signal
+import threading
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+
+from audit.keys import KeyFileError, load_log_key, load_subject_tokens
+from audit.ledger import Ledger
+from gateway.catalogue.departments import KnownDepartment
+from gateway.catalogue.service import CatalogService
+from gateway.config import Config, load_config
+from gateway.consents.service import ConsentService
+from gateway.contracts.service import ContractService
+from gateway.departments import Departments
+from gateway.exchange.explain import Explainer
+from gateway.exchange.fetch import Fetch
+from gateway.exchange.network import Network
+from gateway.exchange.pipeline import Pipeline
+from gateway.exchange.refusal import RecordingAuthoriser
+from gateway.exchange.release import Release
+from gateway.exchange.service import ExchangeService
+from gateway.exchange.state import Rules
+from gateway.metrics import GatewayMetrics
+from gateway.policy.control import ControlAuthoriser
+from gateway.policy.engine import PolicyEngine, PolicyInvalid, load_additions
+from gateway.state.change import Control
+from gateway.state.schema import METADATA
+from gateway.state_metrics import StateCollector
+from isthmus.errors import Unavailable
+from isthmus.identity import IdentityError, Role
+from isthmus.log import configure, logger
+from isthmus.packaging_guard import ensure_sole_owner
+from isthmus.pki import Credentials, CredentialsError, load_credentials
+from isthmus.rpc import MetricsServer, RunningServer, Service, build_server, metrics_server
+from isthmus.statement import StatementVerifier
+from isthmus.v1.catalog_service_pb2_grpc import add_CatalogServiceServicer_to_server
+from isthmus.v1.consent_service_pb2_grpc import add_ConsentServiceServicer_to_server
+from isthmus.v1.contract_service_pb2_grpc import add_ContractServiceServicer_to_server
+from isthmus.v1.exchange_service_pb2_grpc import add_ExchangeServiceServicer_to_server
+
+Clock = Callable[[], datetime]
+
+
+class GatewayError(ValueError):
+    """The gateway cannot start. The message says why and what would let it."""
+
+
+class Gateway:
+    """A gateway that is bound to its port; it serves between `start()` and `stop()`.
+
+    Args:
+        config: its configuration.
+        clock: returns the present time, UTC-aware.
+        registry: receives the metrics.
+
+    Raises:
+        GatewayError: a file, key, policy, certificate, database or port cannot be used.
+    """
+
+    def __init__(self, config: Config, *, clock: Clock, registry: CollectorRegistry) -> None:
+        self._config = config
+        self._clock = clock
+        self._registry = registry
+        self._metrics_server: MetricsServer | None = None
+        self._credentials = load_own_credentials(config)
+        self._verifier = StatementVerifier(
+            self._credentials.ca_certificates, config.server.trust_domain, clock=clock
+        )
+        known = [f"departments/{name}" for name in config.departments]
+        self._metrics = GatewayMetrics(registry, known, logger("gateway"))
+        self._rules = load_rules(config)
+        self.ledger = open_ledger(config, clock=clock, registry=registry)
+        try:
+            StateCollector(self.ledger, clock).register(registry)
+            self._departments = self._make_departments()
+            self._network, self._explainer = self._make_exchange()
+            self._server = self._make_server()
+        except BaseException:
+            self.ledger.close()
+            raise
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return self._server.port
+
+    @property
+    def metrics_port(self) -> int:
+        """The port of /metrics; 0 before `start()`."""
+        return self._metrics_server.port if self._metrics_server is not None else 0
+
+    def start(self) -> None:
+        """Serves.
+
+        Raises:
+            GatewayError: the address of the metrics cannot be bound.
+        """
+        try:
+            host, port = self._config.metrics.host, self._config.metrics.port
+            self._metrics_server = metrics_server(self._registry, host, port)
+        except OSError as error:
+            raise GatewayError(f"metrics cannot be served at {host}:{port}: {error.strerror}") from error
+        self._network.start()
+        self._departments.start()
+        self._server.start()
+
+    def stop(self) -> None:
+        """Refuses new calls, lets those under way end, and lets go of everything."""
+        grace = self._config.server.grace_seconds
+        self._server.stop(grace)
+        self._network.close(grace)
+        self._departments.close()
+        self.ledger.close()
+        if self._metrics_server is not None:
+            self._metrics_server.close()
+
+    def _make_departments(self) -> Departments:
+        return Departments(
+            self._config.nodes(),
+            self._credentials,
+            max_response_bytes=self._config.exchange.max_response_bytes,
+            watch=self._metrics.department_up,
+        )
+
+    def _make_exchange(self) -> tuple[Network, Explainer]:
+        section = self._config.exchange
+        # The trains run the pipeline, and the pipeline hands exchanges over from one train to another.
+        network = Network(self._departments.names, lambda *journey: pipeline.run(*journey), section.limits)
+        pipeline = Pipeline(
+            self.ledger,
+            self._rules,
+            fetch=Fetch(
+                self._departments,
+                self._credentials,
+                self._verifier,
+                clock=self._clock,
+                timeout=section.fetch_timeout_seconds,
+            ),
+            release=Release(self.ledger, self._rules, self._metrics),
+            transfer=network.transfer,
+            observer=self._metrics,
+            clock=self._clock,
+        )
+        return network, Explainer(self.ledger, self._rules, clock=self._clock)
+
+    def _make_server(self) -> RunningServer:
+        section = self._config.server
+        authoriser = ControlAuthoriser()
+        try:
+            return build_server(
+                services=self._services(authoriser.digest),
+                credentials=self._credentials,
+                trust_domain=section.trust_domain,
+                clock=self._clock,
+                registry=self._registry,
+                address=section.address,
+                authorise=RecordingAuthoriser(
+                    authoriser,
+                    self.ledger,
+                    clock=self._clock,
+                    policy_digest=authoriser.digest,
+                    counts=self._metrics,
+                ),
+                workers=section.workers,
+                max_concurrent=section.max_concurrent,
+                so_reuseport=section.reuse_port,
+            )
+        except OSError as error:
+            raise GatewayError(f"{section.address} cannot be bound: {error}") from error
+
+    def _services(self, policy_digest: str) -> list[Service]:
+        control = Control(self.ledger, clock=self._clock, policy_digest=policy_digest)
+        known = {
+            f"departments/{name}": KnownDepartment(each.title, has_node=bool(each.node))
+            for name, each in self._config.departments.items()
+        }
+        contracts = ContractService(control, verifier=self._verifier)
+        consents = ConsentService(
+            control, verifier=self._verifier, tokens=self._rules.tokens, credentials=self._credentials
+        )
+        exchange = ExchangeService(self._network, self._explainer, clock=self._clock)
+        return [
+            Service(CatalogService(control, known), add_CatalogServiceServicer_to_server),
+            Service(contracts, add_ContractServiceServicer_to_server),
+            Service(consents, add_ConsentServiceServicer_to_server),
+            Service(exchange, add_ExchangeServiceServicer_to_server),
+        ]
+
+
+def load_own_credentials(config: Config) -> Credentials:
+    """Reads the gateway's certificate, key and trust anchors.
+
+    Raises:
+        GatewayError: a file cannot be used, or the certificate is not a gateway's of the trust domain.
+    """
+    section = config.server
+    try:
+        credentials = load_credentials(section.certificate, section.key, section.ca)
+        identity = credentials.identity(section.trust_domain)
+    except (CredentialsError, IdentityError) as error:
+        raise GatewayError(str(error)) from error
+    if identity.role is not Role.GATEWAY:
+        raise GatewayError(
+            f"{section.certificate}: is the certificate of {identity.resource}, not of a gateway"
+        )
+    return credentials
+
+
+def load_rules(config: Config) -> Rules:
+    """Reads the policy, with what the deployment adds, and the subject keys.
+
+    Raises:
+        GatewayError: a file cannot be used.
+    """
+    section = config.policy
+    try:
+        additions = load_additions(section.additions) if section.additions is not None else ()
+        return Rules(
+            PolicyEngine(additions, remember=section.remember),
+            load_subject_tokens(config.subjects.keys, config.subjects.current),
+            section.offset,
+        )
+    except (PolicyInvalid, KeyFileError) as error:
+        raise GatewayError(str(error)) from error
+
+
+def open_ledger(config: Config, *, clock: Clock, registry: CollectorRegistry | None = None) -> Ledger:
+    """Opens the ledger with the gateway's tables in it.
+
+    Raises:
+        GatewayError: the key or the database cannot be used, or the database contradicts its pin.
+    """
+    section = config.ledger
+    try:
+        return Ledger.open(
+            section.url,
+            log_key=load_log_key(section.log_key),
+            pin=section.pin,
+            clock=clock,
+            metadata=[METADATA],
+            registry=registry,
+            commit_timeout=section.commit_timeout_seconds,
+        )
+    except (KeyFileError, Unavailable) as error:
+        raise GatewayError(str(error)) from error
+
+
+def utc_now() -> datetime:
+    """The clock of a real process."""
+    return datetime.now(UTC)
+
+
+def run(config: Path, *, environ: Mapping[str, str], log_level: str = "INFO") -> None:
+    """Serves until SIGTERM or SIGINT, then lets calls under way end.
+
+    Args:
+        config: `gateway.toml`.
+        environ: overrides of its keys.
+        log_level: DEBUG, INFO, WARNING, ERROR or CRITICAL.
+
+    Raises:
+        GatewayError, ConfigError: the gateway cannot start; the message says why.
+        ForeignPackageError: another distribution has installed a package of Isthmus's name.
+    """
+    ensure_sole_owner()
+    configure(level=log_level)
+    registry = CollectorRegistry()
+    for collector in (ProcessCollector, PlatformCollector, GCCollector):
+        collector(registry=registry)
+    gateway = Gateway(load_config(config, environ=environ), clock=utc_now, registry=registry)
+    asked = threading.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: asked.set())
+    try:
+        gateway.start()
+        logger("gateway").info("serving", port=gateway.port, metrics_port=gateway.metrics_port)
+        asked.wait()
+    finally:
+        gateway.stop()

@@ -1,0 +1,148 @@
+"""The audit trail: searching, proving, exporting and reporting. Served by the audit service, not the gateway."""
+
+from collections.abc import AsyncIterator, Iterator
+
+from isthmus.client.calls import Call, Listing, Streaming, path
+from isthmus.client.transport import AsyncTransport, Transport
+from isthmus.client.values import SubjectLike, to_subject
+from isthmus.errors import InvalidArgument
+from isthmus.v1 import audit_service_pb2 as pb
+from isthmus.v1.audit_service_pb2 import (
+    ExportRecordsResponse,
+    GetCheckpointResponse,
+    GetConsistencyProofResponse,
+    GetProofResponse,
+    Record,
+    SubjectAccess,
+)
+
+_SERVICE = "AuditService"
+
+
+def _records(filter_: str, subject: SubjectLike | None, reason: str, page_size: int) -> Listing[Record]:
+    request = pb.ListRecordsRequest(filter=filter_, reason=reason, page_size=page_size)
+    if subject is not None:
+        request.subject.CopyFrom(to_subject(subject))
+    return Listing(path(_SERVICE, "ListRecords"), request, lambda response: response.records)
+
+
+def _record(name: str) -> Call[Record]:
+    return Call(path(_SERVICE, "GetRecord"), pb.GetRecordRequest(name=name), lambda response: response.record)
+
+
+def _proof(name: str) -> Call[GetProofResponse]:
+    return Call(path(_SERVICE, "GetProof"), pb.GetProofRequest(name=name), lambda response: response)
+
+
+def _checkpoint() -> Call[GetCheckpointResponse]:
+    return Call(path(_SERVICE, "GetCheckpoint"), pb.GetCheckpointRequest(), lambda response: response)
+
+
+def _consistency(old_size: int, new_size: int) -> Call[GetConsistencyProofResponse]:
+    request = pb.GetConsistencyProofRequest(old_size=old_size, new_size=new_size)
+    return Call(path(_SERVICE, "GetConsistencyProof"), request, lambda response: response)
+
+
+def _export(filter_: str, reason: str, export_format: str, resume_token: str) -> Streaming:
+    name = f"EXPORT_FORMAT_{export_format.upper().replace('-', '_')}"
+    if name not in pb.ExportFormat.keys():  # noqa: SIM118 - an enum wrapper is no dictionary
+        raise InvalidArgument("format", "must be json-lines, csv, parquet or ocsf")
+    number = pb.ExportFormat.Value(name)
+    request = pb.ExportRecordsRequest(filter=filter_, reason=reason, format=number, resume_token=resume_token)
+    return Streaming(path(_SERVICE, "ExportRecords"), request)
+
+
+def _accesses(subject: SubjectLike, reason: str, page_size: int) -> Listing[SubjectAccess]:
+    request = pb.ReportSubjectAccessRequest(subject=to_subject(subject), reason=reason, page_size=page_size)
+    return Listing(path(_SERVICE, "ReportSubjectAccess"), request, lambda response: response.accesses)
+
+
+class Audit:
+    """The audit trail. Every method raises `IsthmusError` when it is refused.
+
+    `filter_` is an AIP-160 filter such as `decision = DENY AND provider = "departments/a"`. Searches, exports and
+    reports are themselves recorded, with the `reason` (查询事由) that is given.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def records(
+        self, filter_: str = "", *, subject: SubjectLike | None = None, reason: str = "", page_size: int = 0
+    ) -> Iterator[Record]:
+        """Yields records, newest first; with `subject` only those about it, and then `reason` is required."""
+        return self._transport.pages(_records(filter_, subject, reason, page_size))
+
+    def record(self, name: str) -> Record:
+        """Returns `exchanges/{uuid}` or `records/{index}`. Raises NotFound."""
+        return self._transport.run(_record(name))
+
+    def proof(self, name: str) -> GetProofResponse:
+        """Returns the proof that a record is in the log; verify it offline, the server may lie."""
+        return self._transport.run(_proof(name))
+
+    def checkpoint(self) -> GetCheckpointResponse:
+        """Returns the newest signed checkpoint."""
+        return self._transport.run(_checkpoint())
+
+    def consistency(self, old_size: int, new_size: int = 0) -> GetConsistencyProofResponse:
+        """Returns the proof that the checkpoint of `new_size` (0: the newest) extends that of `old_size`."""
+        return self._transport.run(_consistency(old_size, new_size))
+
+    def export(
+        self, filter_: str = "", *, reason: str, export_format: str = "json-lines", resume_token: str = ""
+    ) -> Iterator[ExportRecordsResponse]:
+        """Yields the parts of an export, each with its bytes and a token that goes on after it.
+
+        Args:
+            filter_: which records.
+            reason: why; recorded.
+            export_format: json-lines, csv, parquet or ocsf.
+            resume_token: of the last part received.
+        """
+        return self._transport.stream(_export(filter_, reason, export_format, resume_token))
+
+    def accesses(self, subject: SubjectLike, *, reason: str, page_size: int = 0) -> Iterator[SubjectAccess]:
+        """Yields who looked at a person, or tried to, oldest first."""
+        return self._transport.pages(_accesses(subject, reason, page_size))
+
+
+class AsyncAudit:
+    """`Audit` with await."""
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    def records(
+        self, filter_: str = "", *, subject: SubjectLike | None = None, reason: str = "", page_size: int = 0
+    ) -> AsyncIterator[Record]:
+        """As `Audit.records`."""
+        return self._transport.pages(_records(filter_, subject, reason, page_size))
+
+    async def record(self, name: str) -> Record:
+        """As `Audit.record`."""
+        return await self._transport.run(_record(name))
+
+    async def proof(self, name: str) -> GetProofResponse:
+        """As `Audit.proof`."""
+        return await self._transport.run(_proof(name))
+
+    async def checkpoint(self) -> GetCheckpointResponse:
+        """As `Audit.checkpoint`."""
+        return await self._transport.run(_checkpoint())
+
+    async def consistency(self, old_size: int, new_size: int = 0) -> GetConsistencyProofResponse:
+        """As `Audit.consistency`."""
+        return await self._transport.run(_consistency(old_size, new_size))
+
+    def export(
+        self, filter_: str = "", *, reason: str, export_format: str = "json-lines", resume_token: str = ""
+    ) -> AsyncIterator[ExportRecordsResponse]:
+        """As `Audit.export`."""
+        return self._transport.stream(_export(filter_, reason, export_format, resume_token))
+
+    def accesses(
+        self, subject: SubjectLike, *, reason: str, page_size: int = 0
+    ) -> AsyncIterator[SubjectAccess]:
+        """As `Audit.accesses`."""
+        return self._transport.pages(_accesses(subject, reason, page_size))

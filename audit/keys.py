@@ -1,0 +1,83 @@
+"""The secrets of the log, each in a file of its own: the key that signs it, and the keys of the subject tokens."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from audit.tlog.errors import NoteError
+from audit.tlog.keys import SignerKey, VerifierKey
+from isthmus.subjects import SubjectTokens
+
+_MAX_BYTES: Final = 4096
+_SUBJECT_KEY_BYTES: Final = 32
+
+
+class KeyFileError(ValueError):
+    """A key file cannot be used. The message names the file and never its content."""
+
+
+def load_log_key(path: Path) -> SignerKey:
+    """Read the key that signs checkpoints, a `PRIVATE+KEY+…` line as `isthmus.cli.audit` makes it.
+
+    Raises:
+        KeyFileError: the file is missing, unreadable, or no such key.
+    """
+    try:
+        return SignerKey.parse(_read(path))
+    except NoteError as error:
+        raise KeyFileError(f"{path}: {error}") from None
+
+
+def load_verifier_key(path: Path) -> VerifierKey:
+    """Read a log's public key, a C2SP vkey.
+
+    Raises:
+        KeyFileError: the file is missing, unreadable, or no such key.
+    """
+    try:
+        return VerifierKey.parse(_read(path))
+    except NoteError as error:
+        raise KeyFileError(f"{path}: {error}") from None
+
+
+def load_subject_tokens(keys: Mapping[str, Path], current: int) -> SubjectTokens:
+    """Read the keys of the subject tokens.
+
+    Args:
+        keys: the file of each epoch's key by the epoch's number, 64 hexadecimal digits each.
+        current: the epoch of new tokens.
+
+    Raises:
+        KeyFileError: a file is missing, unreadable or no such key, an epoch is no number, or the current one has
+            no key.
+    """
+    try:
+        return SubjectTokens({int(epoch): _subject_key(path) for epoch, path in keys.items()}, current)
+    except KeyFileError:
+        raise
+    except ValueError as error:
+        raise KeyFileError(f"subject keys: {error}") from None
+
+
+def _subject_key(path: Path) -> bytes:
+    try:
+        key = bytes.fromhex(_read(path))
+    except ValueError as error:
+        if isinstance(error, KeyFileError):
+            raise
+        key = b""
+    if len(key) != _SUBJECT_KEY_BYTES:
+        raise KeyFileError(
+            f"{path}: a subject key is 64 hexadecimal digits; make one with openssl rand -hex 32"
+        )
+    return key
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8") as file:
+            return file.read(_MAX_BYTES).strip()
+    except OSError as error:
+        raise KeyFileError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise KeyFileError(f"{path}: is not text") from None

@@ -1,0 +1,81 @@
+"""What a caller does inside a serialised transaction, and what is left when it has ended."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+import sqlalchemy as sa
+
+from audit.ledger.errors import DuplicateDecision
+from audit.ledger.schema import index_values
+from audit.record import AccessRecord, Kind, milliseconds
+from audit.tlog.merkle import hash_leaf
+from isthmus.canonical import canonical_json
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Commit(Generic[T]):
+    """What a transaction left behind, durable when this exists.
+
+    Attributes:
+        value: what the work returned.
+        size: number of records in the log.
+        checkpoint: the newest signed checkpoint; it covers all of them.
+        leaf_hashes: the RFC 6962 leaf hash of each record appended, by position.
+    """
+
+    value: T
+    size: int
+    checkpoint: str
+    leaf_hashes: dict[int, bytes]
+
+
+class Transaction:
+    """A serialised transaction under way. Use it inside the work only.
+
+    Attributes:
+        connection: for reading and writing control tables; never commit or roll it back.
+        now: when the transaction began, UTC; every record appended is logged at this time.
+        base: number of records when it began.
+    """
+
+    def __init__(self, connection: sa.Connection, now: datetime, base: int) -> None:
+        self.connection = connection
+        self.now = now
+        self.base = base
+        self._at_ms = milliseconds(now)
+        self._decided: set[str] = set()
+        self.rows: list[tuple[Any, ...]] = []
+        self.reasons: list[tuple[int, str]] = []
+        self.details: list[tuple[int, bytes]] = []
+
+    def append(self, record: AccessRecord, *, detail: Mapping[str, str] | None = None) -> int:
+        """Append a record; it becomes durable together with everything else of the transaction, or not at all.
+
+        Args:
+            record: the record; the ledger adds `at["logged"]` and `base`.
+            detail: erasable text that belongs to it, such as nonces.
+
+        Returns:
+            Its position in the log, counted from zero.
+
+        Raises:
+            LeafTooLarge: over 65,535 bytes.
+            DuplicateDecision: a second decision about one exchange in this transaction. About an exchange
+                decided earlier, the transaction as a whole raises it.
+        """
+        leaf = record.leaf(logged=self.now, base=self.base)
+        position = self.base + len(self.rows)
+        if record.kind is Kind.DECISION:
+            if record.exchange in self._decided:
+                raise DuplicateDecision(record.exchange)
+            self._decided.add(record.exchange)
+        self.rows.append((position, leaf, hash_leaf(leaf), *index_values(record, self._at_ms)))
+        if record.reasons:
+            self.reasons += [(position, reason) for reason in dict.fromkeys(record.reasons)]
+        if detail:
+            self.details.append((position, canonical_json(dict(detail))))
+        return position

@@ -1,0 +1,131 @@
+"""The audit service's process: opens the ledger, serves until SIGTERM or SIGINT, and lets calls under way end."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+
+from audit.config import AuditConfig
+from audit.keys import load_log_key, load_subject_tokens
+from audit.ledger import Ledger
+from audit.lookup import SubjectIndex
+from audit.service import AuditService
+from isthmus.access import ControlAuthoriser
+from isthmus.config import load
+from isthmus.identity import Role
+from isthmus.log import configure, logger
+from isthmus.packaging_guard import ensure_sole_owner
+from isthmus.pki import Credentials, load_credentials
+from isthmus.rpc import MetricsServer, RunningServer, Service, build_server, metrics_server
+from isthmus.v1.audit_service_pb2_grpc import add_AuditServiceServicer_to_server
+
+Clock = Callable[[], datetime]
+
+
+class StartError(RuntimeError):
+    """The service cannot start; the message says why and what to do."""
+
+
+class AuditServer:
+    """The running parts of the service. `start` it; `stop` it in any case.
+
+    Args:
+        config: the configuration.
+        clock: returns the present time, UTC-aware.
+        registry: receives the metrics.
+
+    Raises:
+        StartError, KeyFileError, CredentialsError, IdentityError: what it needs is missing or wrong.
+        LedgerUnavailable: the ledger cannot be opened, or contradicts its pin.
+        OSError: an address cannot be bound.
+    """
+
+    def __init__(self, config: AuditConfig, *, clock: Clock, registry: CollectorRegistry) -> None:
+        server, ledger = config.server, config.ledger
+        credentials = load_credentials(server.certificate, server.key, server.ca)
+        _require_audit_role(credentials, server.trust_domain)
+        tokens = load_subject_tokens(config.subjects.keys, config.subjects.current)
+        self.ledger = Ledger.open(
+            ledger.url,
+            log_key=load_log_key(ledger.log_key),
+            pin=ledger.pin,
+            clock=clock,
+            registry=registry,
+            commit_timeout=ledger.commit_timeout_s,
+        )
+        self._metrics: MetricsServer | None = None
+        try:
+            service = AuditService(self.ledger, SubjectIndex(tokens, config.subjects.schemes), clock=clock)
+            self._server: RunningServer = build_server(
+                services=[Service(service, add_AuditServiceServicer_to_server)],
+                credentials=credentials,
+                trust_domain=server.trust_domain,
+                clock=clock,
+                registry=registry,
+                address=server.address,
+                authorise=ControlAuthoriser(),
+                workers=server.workers,
+            )
+            if config.metrics:
+                self._metrics = metrics_server(registry, config.metrics.host, config.metrics.port)
+        except BaseException:
+            self.ledger.close()
+            raise
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return self._server.port
+
+    def start(self) -> None:
+        """Accept calls."""
+        self._server.start()
+
+    def stop(self, grace: float = 5.0) -> None:
+        """Let calls under way end within `grace` seconds, and close the ledger."""
+        self._server.stop(grace)
+        if self._metrics:
+            self._metrics.close()
+        self.ledger.close()
+
+
+def run(config: Path, *, environ: Mapping[str, str] | None = None, log_level: str = "INFO") -> None:
+    """Serve until the process is asked to stop.
+
+    Args:
+        config: `audit.toml`.
+        environ: overrides of its keys; the process's environment unless given.
+        log_level: DEBUG, INFO, WARNING, ERROR or CRITICAL.
+
+    Raises:
+        ConfigError, ForeignPackageError, ValueError: the configuration cannot be used.
+        StartError and the other errors of `AuditServer`: it cannot start.
+    """
+    ensure_sole_owner()
+    configure(level=log_level)
+    settings = load(config, AuditConfig, environ=os.environ if environ is None else environ)
+    registry = CollectorRegistry()
+    for collector in (ProcessCollector, PlatformCollector, GCCollector):
+        collector(registry=registry)
+    asked = threading.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: asked.set())
+    server = AuditServer(settings, clock=lambda: datetime.now(UTC), registry=registry)
+    try:
+        server.start()
+        logger("audit").info("serving", port=server.port, records=server.ledger.newest().size)
+        asked.wait()
+    finally:
+        server.stop()
+
+
+def _require_audit_role(credentials: Credentials, trust_domain: str) -> None:
+    identity = credentials.identity(trust_domain)
+    if identity.role is not Role.AUDIT:
+        raise StartError(
+            f"the certificate is that of {identity.resource}; the audit service needs one of /audit/<name>"
+        )

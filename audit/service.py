@@ -1,0 +1,233 @@
+"""AuditService: the trail, for those who may see it."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from itertools import islice
+from typing import Final
+
+import grpc
+import sqlalchemy as sa
+
+from audit.access import visible_to
+from audit.ledger import Head, Ledger, LedgerDamaged
+from audit.ledger.schema import records
+from audit.ledger.tree import newest_checkpoint
+from audit.lookup import Lookup, SubjectIndex, record_lookup
+from audit.present import in_words, to_message
+from audit.record import AccessRecord, Kind
+from audit.search import (
+    Condition,
+    Found,
+    compile_filter,
+    is_denied,
+    newest_first,
+    of_subject,
+    oldest_first,
+    one_of_exchange,
+)
+from audit.tlog.errors import TileError
+from audit.tlog.merkle import hash_leaf
+from audit.tlog.proof import TlogProof
+from isthmus.errors import InvalidArgument, NotFound, PermissionDenied, Unimplemented
+from isthmus.names import ExchangeName
+from isthmus.reasons import Reason
+from isthmus.rpc import Caller, caller
+from isthmus.rpc.paging import cursor_of, next_page_token, page_size
+from isthmus.v1 import audit_service_pb2 as pb
+from isthmus.v1.audit_service_pb2_grpc import AuditServiceServicer
+
+_PAGE_BYTES: Final = 1 << 20
+"""Leaves in one answer: with the members that repeat their content they stay below a message's 4 MiB."""
+_RECORDS: Final = "records/"
+
+
+class AuditService(AuditServiceServicer):
+    """Serves the records of a ledger.
+
+    Args:
+        ledger: the ledger.
+        subjects: finds the tokens of a person.
+        clock: returns the present time, UTC-aware.
+    """
+
+    def __init__(self, ledger: Ledger, subjects: SubjectIndex, *, clock: Callable[[], datetime]) -> None:
+        self._ledger = ledger
+        self._subjects = subjects
+        self._clock = clock
+
+    def ListRecords(
+        self, request: pb.ListRecordsRequest, context: grpc.ServicerContext
+    ) -> pb.ListRecordsResponse:
+        """Lists records, newest first; the search is recorded before they are shown."""
+        who, received = caller(context), self._clock()
+        conditions, size = (
+            [*visible_to(who.identity), compile_filter(request.filter)],
+            page_size(request.page_size),
+        )
+        token = ""
+        if request.HasField("subject"):
+            if not request.reason.strip():
+                raise InvalidArgument(
+                    "reason", "is required with subject: say why you search for this person"
+                )
+            token, tokens = self._subjects.find(request.subject)
+            conditions.append(of_subject(tokens))
+        before = _cursor(request, parts=1)
+        with self._read(who) as connection:
+            found = newest_first(connection, conditions, before=before[0] if before else None, limit=size + 1)
+            page, more = _page(found, size)
+        response = pb.ListRecordsResponse(records=[to_message(each.index, each.leaf) for each in page])
+        if more:
+            response.next_page_token = next_page_token(request, (page[-1].index,))
+        texts = {"filter": request.filter, "reason": request.reason}
+        self._record(who, "ListRecords", received, texts=texts, token=token, found=len(page))
+        return response
+
+    def GetRecord(self, request: pb.GetRecordRequest, context: grpc.ServicerContext) -> pb.GetRecordResponse:
+        """Returns one record."""
+        who = caller(context)
+        with self._read(who) as connection:
+            found = _named(connection, request.name, visible_to(who.identity))
+        return pb.GetRecordResponse(record=to_message(found.index, found.leaf))
+
+    def GetProof(self, request: pb.GetProofRequest, context: grpc.ServicerContext) -> pb.GetProofResponse:
+        """Returns the proof that a record is in the log, to be checked by anybody with the log's public key."""
+        who = caller(context)
+        with self._read(who) as connection:
+            found = _named(connection, request.name, visible_to(who.identity))
+            head = self._ledger.head(connection)
+            hashes = self._ledger.tree(connection).inclusion_proof(found.index, head.size)
+        proof = TlogProof(found.index, tuple(hashes), head.note)
+        return pb.GetProofResponse(
+            index=found.index, leaf_hash=hash_leaf(found.leaf), proof=proof.encode().decode()
+        )
+
+    def GetCheckpoint(
+        self, request: pb.GetCheckpointRequest, context: grpc.ServicerContext
+    ) -> pb.GetCheckpointResponse:
+        """Returns the newest signed checkpoint and the log's public key."""
+        with self._read(caller(context)) as connection:
+            head = self._ledger.head(connection)
+        return pb.GetCheckpointResponse(
+            checkpoint=head.note.decode(), verifier_key=self._ledger.verifier_key.encode()
+        )
+
+    def GetConsistencyProof(
+        self, request: pb.GetConsistencyProofRequest, context: grpc.ServicerContext
+    ) -> pb.GetConsistencyProofResponse:
+        """Returns the proof that the log of one checkpoint is the beginning of another's."""
+        with self._read(caller(context)) as connection:
+            head = self._newer(connection, request.new_size)
+            if not 0 < request.old_size <= head.size:
+                raise InvalidArgument(
+                    "old_size", f"must be 1 to {head.size}: nothing can be proven from the empty log"
+                )
+            hashes = self._ledger.tree(connection).consistency_proof(request.old_size, head.size)
+        return pb.GetConsistencyProofResponse(hashes=hashes, checkpoint=head.note.decode())
+
+    def ExportRecords(
+        self, request: pb.ExportRecordsRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.ExportRecordsResponse]:
+        """Is not served by this version; ListRecords pages through the same records."""
+        raise Unimplemented("ExportRecords")
+
+    def ReportSubjectAccess(
+        self, request: pb.ReportSubjectAccessRequest, context: grpc.ServicerContext
+    ) -> pb.ReportSubjectAccessResponse:
+        """Reports who looked at one person, or tried to, oldest first; searches of the trail included."""
+        who, received = caller(context), self._clock()
+        token, tokens = self._subjects.find(request.subject)
+        looks = records.c.kind.in_([Kind.DECISION.value, Kind.LOOKUP.value, Kind.EXPORT.value])
+        conditions, size = (
+            [*visible_to(who.identity), of_subject(tokens), looks],
+            page_size(request.page_size),
+        )
+        cursor = _cursor(request, parts=2)
+        with self._read(who) as connection:
+            # The end stays where it was for the first page: each page of a report is itself one more look.
+            first, end = cursor or (0, self._ledger.head(connection).size)
+            found = oldest_first(connection, conditions, between=(first, end), limit=size + 1)
+            page, more = _page(found, size)
+        response = pb.ReportSubjectAccessResponse(accesses=[_access(each) for each in page])
+        if more:
+            response.next_page_token = next_page_token(request, (page[-1].index + 1, end))
+        texts = {"reason": request.reason}
+        self._record(who, "ReportSubjectAccess", received, texts=texts, token=token, found=len(page))
+        return response
+
+    @contextmanager
+    def _read(self, who: Caller) -> Iterator[sa.Connection]:
+        try:
+            with self._ledger.read(deadline_s=self._remaining(who)) as connection:
+                if is_denied(connection, who.thumbprint):
+                    raise PermissionDenied(
+                        Reason.CREDENTIAL_DENIED,
+                        f"the certificate {who.thumbprint[:16]}… was denied; {who.identity.resource} needs a new one",
+                    )
+                yield connection
+        except TileError as error:
+            raise LedgerDamaged(f"its tree cannot be read: {error}") from error
+
+    def _record(
+        self, who: Caller, action: str, received: datetime, *, texts: dict[str, str], token: str, found: int
+    ) -> None:
+        lookup = Lookup(caller=who, action=action, texts=texts, subject_token=token, found=found)
+        record_lookup(self._ledger, lookup, received=received, deadline_s=self._remaining(who))
+
+    def _newer(self, connection: sa.Connection, size: int) -> Head:
+        if size == 0:
+            return self._ledger.head(connection)
+        head = newest_checkpoint(connection, upto=size)
+        if head is None or head.size != size:
+            raise InvalidArgument(
+                "new_size", "is not the size of a checkpoint of this log; 0 means the newest"
+            )
+        return head
+
+    def _remaining(self, who: Caller) -> float | None:
+        return None if who.deadline is None else max(0.0, (who.deadline - self._clock()).total_seconds())
+
+
+def _named(connection: sa.Connection, name: str, conditions: list[Condition]) -> Found:
+    if name.startswith(_RECORDS):
+        number = name.removeprefix(_RECORDS)
+        if not number.isascii() or not number.isdigit() or len(number) > 18:
+            raise InvalidArgument("name", "must have the form records/{index} or exchanges/{uuid}")
+        position = int(number)
+        rows = oldest_first(connection, conditions, between=(position, position + 1), limit=1)
+        found = next(rows, None)
+    else:
+        found = one_of_exchange(connection, conditions, str(ExchangeName.parse(name)))
+    if found is None:
+        raise NotFound(name)
+    return found
+
+
+def _page(found: Iterable[Found], size: int) -> tuple[list[Found], bool]:
+    page: list[Found] = []
+    room = _PAGE_BYTES
+    for each in islice(found, size + 1):
+        room -= len(each.leaf)
+        if page and (len(page) == size or room < 0):
+            return page, True
+        page.append(each)
+    return page, False
+
+
+def _access(found: Found) -> pb.SubjectAccess:
+    return pb.SubjectAccess(
+        record=to_message(found.index, found.leaf), summary=in_words(AccessRecord.parse(found.leaf))
+    )
+
+
+def _cursor(
+    request: pb.ListRecordsRequest | pb.ReportSubjectAccessRequest, *, parts: int
+) -> tuple[int, ...] | None:
+    cursor = cursor_of(request)
+    if cursor is None:
+        return None
+    numbers = tuple(part for part in cursor if isinstance(part, int) and part >= 0)
+    if len(numbers) != parts or len(cursor) != parts:
+        raise InvalidArgument("page_token", "is not a token that this service gave; begin again without one")
+    return numbers

@@ -25,11 +25,11 @@ from gateway.exchange.release import Release
 from gateway.exchange.service import ExchangeService
 from gateway.exchange.state import Rules
 from gateway.metrics import GatewayMetrics
-from gateway.policy.control import ControlAuthoriser
 from gateway.policy.engine import PolicyEngine, PolicyInvalid, load_additions
 from gateway.state.change import Control
 from gateway.state.schema import METADATA
 from gateway.state_metrics import StateCollector
+from isthmus.access import ControlAuthoriser
 from isthmus.errors import Unavailable
 from isthmus.identity import IdentityError, Role
 from isthmus.log import configure, logger

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from prometheus_client import CollectorRegistry
 
+from isthmus.access import ControlAuthoriser
 from isthmus.identity import IdentityError, Role
 from isthmus.log import logger
 from isthmus.pki import Credentials, CredentialsError, load_credentials
@@ -21,7 +22,7 @@ from services.journal import Journal, JournalUnavailable
 from services.manifest import Manifest, ManifestError, ServerSettings
 from services.metrics import NodeMetrics
 from services.plan import Planner
-from services.service import DepartmentServicer, authorise
+from services.service import DepartmentServicer
 from services.source import Source, SourceUnavailable
 from services.veto import VetoRules
 
@@ -214,7 +215,7 @@ def _bind(
             clock=clock,
             registry=registry,
             address=manifest.server.address,
-            authorise=authorise,
+            authorise=ControlAuthoriser(),
             workers=manifest.server.workers,
         )
     except OSError as error:

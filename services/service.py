@@ -4,9 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import grpc
 
-from isthmus.errors import PermissionDenied, Unimplemented
-from isthmus.identity import Identity, Role
-from isthmus.reasons import Reason
+from isthmus.errors import Unimplemented
 from isthmus.rpc import caller
 from isthmus.v1.catalog_service_pb2 import Dataset
 from isthmus.v1.department_service_pb2 import (
@@ -19,19 +17,6 @@ from isthmus.v1.department_service_pb2 import (
 )
 from isthmus.v1.department_service_pb2_grpc import DepartmentServiceServicer
 from services.fetch import Fetcher
-
-
-def authorise(identity: Identity, method: str) -> None:
-    """Lets gateways call a node, and nobody else.
-
-    Raises:
-        PermissionDenied: ROLE_NOT_ALLOWED.
-    """
-    if identity.role is not Role.GATEWAY:
-        raise PermissionDenied(
-            Reason.ROLE_NOT_ALLOWED,
-            f"only a gateway may call a department's node, not {identity.resource}; ask the gateway instead",
-        )
 
 
 class DepartmentServicer(DepartmentServiceServicer):

@@ -1,7 +1,7 @@
 """Decides exchanges by the Cedar rules in `exchange.cedar` and those that a deployment adds.
 
-Cedar skips a policy that errs, a forbid included, so every diagnostic error is a denial here. The rules of use
-and their measurements are in docs/POLICY.md.
+Cedar skips a policy that errs, a forbid included, so every diagnostic error is a denial here.
+docs/POLICY.md tells an official how to read and extend the rules.
 """
 
 import hashlib

@@ -23,9 +23,9 @@ from gateway.catalogue.departments import KnownDepartment
 from gateway.catalogue.service import CatalogService
 from gateway.consents.service import ConsentService
 from gateway.contracts.service import ContractService
-from gateway.policy.control import ControlAuthoriser
 from gateway.state.change import Control
 from gateway.state.schema import METADATA
+from isthmus.access import ControlAuthoriser
 from isthmus.consent_statement import ConsentStatement
 from isthmus.identity import Identity, Role
 from isthmus.names import ConsentName

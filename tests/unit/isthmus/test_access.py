@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.policy.control import ControlAuthoriser, ControlPolicyInvalid
+from isthmus.access import ControlAuthoriser, ControlPolicyInvalid
 from isthmus.errors import PermissionDenied
 from isthmus.identity import Identity, Role
 from isthmus.reasons import Reason
@@ -49,10 +49,9 @@ WHO_MAY = {
     "ExchangeService": {"Query BatchQuery Verify Stream Explain": "system"},
     "DepartmentService": {"Describe Fetch StreamRows": "gateway"},
     "AuditService": {
-        "ListRecords GetRecord": "auditor officer portal",
-        "ReportSubjectAccess": "auditor portal",
-        "ExportRecords": "auditor",
-        "GetProof": "auditor officer portal system node",
+        "ListRecords GetRecord ExportRecords": "auditor officer",
+        "ReportSubjectAccess": "auditor officer portal",
+        "GetProof": "auditor officer system node",
         "GetCheckpoint GetConsistencyProof": CHECKERS,
     },
 }

@@ -11,34 +11,23 @@ from typing import Any
 import pytest
 
 from gateway.state.consents import consents_of
-from isthmus.errors import (
-    AlreadyExists,
-    InvalidArgument,
-    IsthmusError,
-    NotFound,
-    PermissionDenied,
-    Reason,
-    StateConflict,
-)
+from isthmus.errors import AlreadyExists, InvalidArgument, PermissionDenied, Reason, StateConflict
 from isthmus.identity import Role
 from isthmus.names import ConsentName
 from isthmus.statement import StatementKind
 from isthmus.terms import rfc3339, timestamp
 from isthmus.v1 import catalog_service_pb2, contract_service_pb2
 from isthmus.v1 import consent_service_pb2 as pb
-from isthmus.v1.common_pb2 import Subject
+from tests.integration.consent_calls import PERSON_ID, get, grant, move, withdraw
 from tests.integration.control_world import (
-    AUDITOR,
     CONSUMER,
     COUNTER,
     OTHER_PURPOSE,
-    OUTSIDER,
     PERSON,
     PORTAL,
     PROVIDER,
     PURPOSE,
     RESIDENT,
-    SYSTEM,
     World,
     world_in,
 )
@@ -46,7 +35,6 @@ from tests.integration.control_world import (
 pytestmark = pytest.mark.integration
 
 S = pb.ConsentState
-PERSON_ID = Subject(scheme="cn.resident-id", id=RESIDENT)
 
 
 @pytest.fixture
@@ -59,28 +47,6 @@ def world(tmp_path: Path) -> Iterator[World]:
 @pytest.fixture
 def contract(world: World) -> contract_service_pb2.Contract:
     return world.agree()
-
-
-def grant(world: World, contract: contract_service_pb2.Contract, **changes: Any) -> pb.Consent:
-    granted: pb.Consent = world.rpc(PORTAL, "GrantConsent", world.consent(contract, **changes)).consent
-    return granted
-
-
-def withdraw(world: World, name: str, by: Any = PORTAL) -> pb.WithdrawConsentResponse:
-    request = pb.WithdrawConsentRequest(name=name, reason="不再需要")
-    response: pb.WithdrawConsentResponse = world.rpc(by, "WithdrawConsent", request)
-    return response
-
-
-def get(world: World, name: str, by: Any = PORTAL) -> pb.Consent:
-    found: pb.Consent = world.rpc(by, "GetConsent", pb.GetConsentRequest(name=name)).consent
-    return found
-
-
-def move(world: World, method: str, name: str, by: Any = PORTAL) -> pb.Consent:
-    request = getattr(pb, f"{method}Request")(name=name, reason="本人要求")
-    moved: pb.Consent = world.rpc(by, method, request).consent
-    return moved
 
 
 def receipt(world: World, token: str) -> dict[str, Any]:
@@ -259,81 +225,6 @@ def test_an_authority_revokes_with_an_order(world: World, contract: Any) -> None
         world.rpc(PORTAL, "RevokeConsent", pb.RevokeConsentRequest(name=by_portal.name))
 
 
-def test_officers_see_the_consents_of_their_contracts_and_not_whose_they_are(
-    world: World, contract: Any
-) -> None:
-    consent = grant(
-        world, contract, grantor="GUARDIAN", evidence_reference="户口簿 2026-118", collection="COUNTER"
-    )
-    for officer in (PROVIDER, CONSUMER):
-        seen = get(world, consent.name, by=officer)
-        assert (seen.name, seen.state) == (consent.name, consent.state)
-        assert not (seen.subject_token or seen.statement or seen.evidence_reference)
-        listed = world.rpc(officer, "ListConsents", pb.ListConsentsRequest(contract=contract.contract))
-        assert [each.name for each in listed.consents] == [consent.name]
-        assert not listed.consents[0].subject_token
-        with pytest.raises(InvalidArgument, match="portals only"):
-            world.rpc(
-                officer, "ListConsents", pb.ListConsentsRequest(subject=PERSON_ID, contract=contract.contract)
-            )
-
-
-def test_other_departments_cannot_tell_a_consent_from_none(world: World, contract: Any) -> None:
-    consent = grant(world, contract)
-    with pytest.raises(NotFound):
-        get(world, consent.name, by=OUTSIDER)
-    with pytest.raises(NotFound):
-        world.rpc(OUTSIDER, "ListConsents", pb.ListConsentsRequest(contract=contract.contract))
-    with pytest.raises(NotFound) as refusal:
-        move(world, "RevokeConsent", consent.name, by=OUTSIDER)
-    assert refusal.value.message == str(NotFound(consent.name))
-    assert world.records()[-1].reasons == ("NOT_A_PARTY",)
-    assert get(world, consent.name).state == S.CONSENT_STATE_ACTIVE
-
-
-@pytest.mark.parametrize("method", ["GrantConsent", "WithdrawConsent", "PauseConsent", "RequestConsent"])
-def test_only_portals_speak_for_people(world: World, contract: Any, method: str) -> None:
-    for caller in (CONSUMER, PROVIDER, SYSTEM, AUDITOR):
-        with pytest.raises(PermissionDenied) as refusal:
-            world.rpc(caller, method, getattr(pb, f"{method}Request")())
-        assert refusal.value.reason is Reason.ROLE_NOT_ALLOWED
-
-
-def test_a_person_finds_all_their_consents_however_the_number_is_written(world: World) -> None:
-    world.publish(name="departments/civil-registry/datasets/other", subject_normalisers=[])
-    contracts = [world.agree(f"c{number}") for number in range(3)]
-    names = []
-    for contract in contracts:
-        names.append(grant(world, contract).name)
-        grant(world, contract, resident="110101198001011234")
-        world.now += timedelta(seconds=1)
-    request = pb.ListConsentsRequest(
-        subject=Subject(scheme="cn.resident-id", id=f'"{RESIDENT}"'), page_size=2
-    )
-    page = world.rpc(PORTAL, "ListConsents", request)
-    rest = pb.ListConsentsRequest(subject=request.subject, page_size=2, page_token=page.next_page_token)
-    last = world.rpc(PORTAL, "ListConsents", rest)
-    assert [each.name for each in (*page.consents, *last.consents)] == names and not last.next_page_token
-    both = pb.ListConsentsRequest(subject=request.subject, contract=contracts[1].contract)
-    assert [each.name for each in world.rpc(PORTAL, "ListConsents", both).consents] == [names[1]]
-    with pytest.raises(InvalidArgument, match="subject"):
-        world.rpc(PORTAL, "ListConsents", pb.ListConsentsRequest())
-    rest.subject.id = "110101198001011234"
-    with pytest.raises(InvalidArgument, match="page_token"):
-        world.rpc(PORTAL, "ListConsents", rest)
-
-
-def test_no_identifier_is_at_rest(world: World, contract: Any) -> None:
-    consent = grant(world, contract)
-    move(world, "PauseConsent", consent.name)
-    withdraw(world, consent.name)
-    for bad in ({"fields": ("city",)}, {"subject_commitment": "00" * 32}):
-        with pytest.raises(IsthmusError):
-            grant(world, contract, **bad)
-    at_rest = world.everything_at_rest()
-    assert consent.subject_token in at_rest and RESIDENT not in at_rest
-
-
 def test_the_same_statement_again_changes_nothing(world: World, contract: Any) -> None:
     request = world.consent(contract)
     first = world.rpc(PORTAL, "GrantConsent", request)
@@ -376,11 +267,3 @@ def test_consent_to_a_contract_agreed_in_advance(world: World) -> None:
     contract = world.agree(not_before=rfc3339(begins))
     consent = grant(world, contract, not_before=begins, not_after=begins + timedelta(days=1))
     assert consent.state == S.CONSENT_STATE_ACTIVE
-
-
-def test_the_statement_can_be_checked_years_later_by_others(world: World, contract: Any) -> None:
-    consent = grant(world, contract)
-    verified = world.verifier.verify(
-        consent.statement, kind=StatementKind.CONSENT, expect_role=Role.PORTAL, at=world.now
-    )
-    assert verified.payload["consent"] == consent.name

@@ -19,10 +19,10 @@ class Received(grpc.RpcError):
     def __init__(self, status: Any) -> None:
         self.status = status
 
-    def code(self) -> grpc.StatusCode:
+    def code(self) -> Any:
         return self.status.code
 
-    def details(self) -> str:
+    def details(self) -> Any:
         return self.status.details
 
     def trailing_metadata(self) -> Any:

@@ -1,0 +1,182 @@
+"""Plays a story, one step after the other."""
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Final
+
+from isthmus.client import ReceiptError
+from isthmus.demo.actions import (
+    ALLOW,
+    DENY,
+    HANDSHAKE_REFUSED,
+    Ask,
+    AwaitExpiry,
+    Change,
+    ChangeConsent,
+    DenyCertificate,
+    Propose,
+    Resume,
+    Sign,
+    Step,
+    Suspend,
+)
+from isthmus.demo.desk import Desk
+from isthmus.demo.errors import DemoError
+from isthmus.demo.handshake import greets
+from isthmus.demo.outcome import (
+    ERROR,
+    Foretold,
+    Outcome,
+    Played,
+    differences,
+    foretold,
+    refusal,
+    test_value,
+)
+from isthmus.demo.parties import GATEWAY, PORTAL, officer
+from isthmus.demo.scenario import Contract
+from isthmus.errors import IsthmusError, Reason
+from isthmus.v1.common_pb2 import Decision
+from isthmus.v1.contract_service_pb2 import CONTRACT_STATE_EXPIRED
+
+_POLL_S: Final = 0.1
+_LATE: Final = timedelta(seconds=15)
+_HANDSHAKE: Final = Outcome(
+    decision=DENY,
+    reasons=frozenset({HANDSHAKE_REFUSED}),
+    words="the gateway ended the TLS handshake; with a certificate of its own authority the same system is greeted",
+)
+
+
+class Player:
+    """Plays steps.
+
+    Args:
+        desk: the parties.
+        gateway: the gateway's address.
+        deny: denies the certificate with a thumbprint, for a reason.
+    """
+
+    def __init__(self, desk: Desk, gateway: str, *, deny: Callable[[str, str], None]) -> None:
+        self._desk = desk
+        self._gateway = gateway
+        self._deny = deny
+
+    def play(self, step: Step) -> Played:
+        """Plays a step.
+
+        Raises:
+            DemoError: a change that must succeed was refused.
+        """
+        action = step.action
+        if isinstance(action, Ask):
+            outcome = self._ask(action)
+        elif isinstance(action, Propose):
+            outcome = self._propose(action.contract)
+        else:
+            outcome = self._change(step, action)
+        return Played(step, outcome, () if step.expected is None else differences(step.expected, outcome))
+
+    def _change(self, step: Step, action: Change) -> Outcome:
+        try:
+            self._perform(action)
+        except IsthmusError as error:
+            raise DemoError(f"{step.name}: refused: {error.message}") from error
+        return Outcome(decision=ALLOW, words=getattr(action, "reason", ""))
+
+    def _perform(self, action: Change) -> None:
+        match action:
+            case Sign(contract, department):
+                self._desk.sign(contract, department)
+            case Suspend(contract, reason):
+                self._contracts(contract).suspend(self._desk.get(contract).name, reason=reason)
+            case Resume(contract, reason):
+                self._contracts(contract).resume(self._desk.get(contract).name, reason=reason)
+            case AwaitExpiry(contract):
+                self._await_expiry(contract)
+            case DenyCertificate(who, reason):
+                self._deny(self._desk.parties.credentials(who).thumbprint, reason)
+            case ChangeConsent(verb, key, reason):
+                change: Callable[..., Any] = getattr(self._desk.client(PORTAL).consents, verb.lower())
+                change(self._desk.consent_name(key), reason=reason)
+
+    def _contracts(self, contract: Contract) -> Any:
+        return self._desk.client(officer(contract.provider)).contracts
+
+    def _await_expiry(self, contract: Contract) -> None:
+        deadline = time.monotonic() + (contract.lasts + _LATE).total_seconds()
+        while self._desk.get(contract).state != CONTRACT_STATE_EXPIRED:
+            if time.monotonic() > deadline:
+                raise DemoError(f"contracts/{contract.id} should have expired by now, and has not")
+            time.sleep(_POLL_S)
+
+    def _propose(self, contract: Contract) -> Outcome:
+        try:
+            self._desk.propose(contract)
+        except IsthmusError as error:
+            return refusal(error)
+        return Outcome(decision=ALLOW)
+
+    def _ask(self, ask: Ask) -> Outcome:
+        if ask.foreign:
+            return self._ask_as_stranger(ask)
+        explained = self._explain(ask) if "/system/" in ask.who else None
+        try:
+            outcome = self._verify(ask) if ask.test else self._query(ask)
+        except IsthmusError as error:
+            outcome = refusal(error)
+        return foretold(outcome, explained)
+
+    def _query(self, ask: Ask) -> Outcome:
+        client = self._desk.client(ask.who)
+        result = client.exchange.query(**_arguments(ask), fields=ask.fields)
+        try:
+            client.verify_receipt(result)
+        except ReceiptError as error:
+            return Outcome(decision=ERROR, words=f"the provider's receipt is refused: {error}")
+        return Outcome(
+            decision=ALLOW, exchange=result.exchange, known=result.subject_known, rows=tuple(result.rows)
+        )
+
+    def _verify(self, ask: Ask) -> Outcome:
+        result = self._desk.client(ask.who).exchange.verify(**_arguments(ask), predicate=_predicate(ask))
+        return Outcome(decision=ALLOW, exchange=result.exchange, verdict=result.verdict)
+
+    def _explain(self, ask: Ask) -> Foretold:
+        asked = {"predicate": _predicate(ask)} if ask.test else {"fields": ask.fields}
+        try:
+            answer = self._desk.client(ask.who).exchange.explain(**_arguments(ask), **asked)
+        except IsthmusError as error:
+            return Foretold(ERROR, frozenset(reason.name for reason in error.reasons))
+        reasons = frozenset(Reason(rule.reason).name for rule in answer.failed_rules)
+        return Foretold(Decision.Name(answer.decision).removeprefix("DECISION_"), reasons)
+
+    def _ask_as_stranger(self, ask: Ask) -> Outcome:
+        """Asks with a certificate of another authority; when that fails, looks below gRPC for the reason."""
+        client = self._desk.client(ask.who, foreign=True)
+        try:
+            result = client.exchange.query(**_arguments(ask), fields=ask.fields)
+        except IsthmusError as error:
+            stranger, known = self._greeted(ask.who, foreign=True), self._greeted(ask.who, foreign=False)
+            return _HANDSHAKE if known and not stranger else refusal(error)
+        return Outcome(decision=ALLOW, exchange=result.exchange, known=result.subject_known)
+
+    def _greeted(self, who: str, *, foreign: bool) -> bool:
+        certificate, key, ca = self._desk.parties.files(who, foreign=foreign)
+        server = self._desk.parties.identity(GATEWAY)
+        return greets(self._gateway, server, certificate=certificate, key=key, ca=ca)
+
+
+def _arguments(ask: Ask) -> dict[str, Any]:
+    return {
+        "contract": f"contracts/{ask.contract}",
+        "purpose": ask.purpose,
+        "subject": (ask.subject.scheme, ask.subject.id),
+        "case_reference": ask.case,
+    }
+
+
+def _predicate(ask: Ask) -> tuple[str, str, Any]:
+    assert ask.test is not None
+    return ask.test.field, ask.test.operator, test_value(ask.test)

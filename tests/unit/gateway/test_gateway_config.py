@@ -30,7 +30,7 @@ def test_the_example_says_what_the_defaults_are() -> None:
     [(name, node)] = config.nodes().items()
     assert name == "departments/education"
     assert node.identity.path == "/department/education/node/n1"
-    assert config.ledger.url == f"sqlite:///{EXAMPLE.parent}/state/ledger.db"
+    assert config.ledger.url == "sqlite:////var/lib/isthmus/ledger.db"
     defaults = type(config.exchange)()
     assert config.exchange == defaults and config.metrics == type(config.metrics)()
 

@@ -26,6 +26,7 @@ from isthmus.errors import (
     IsthmusError,
     Reason,
     Unauthenticated,
+    Unimplemented,
 )
 from isthmus.identity import Identity, IdentityError, PeerResolver
 from isthmus.rpc.caller import Caller, remember_caller, trace_id_of
@@ -128,12 +129,23 @@ def guarded(
         "response_serializer": handler.response_serializer,
     }
     if handler.unary_unary is not None:
-        call = _Unary(handler.unary_unary, method, guard, metrics)
+        call = _Unary(_written(handler.unary_unary, method), method, guard, metrics)
         return grpc.unary_unary_rpc_method_handler(call, **options)
     if handler.unary_stream is not None:
-        streaming = _Streaming(handler.unary_stream, method, guard, metrics)
+        streaming = _Streaming(_written(handler.unary_stream, method), method, guard, metrics)
         return grpc.unary_stream_rpc_method_handler(streaming, **options)
     raise TypeError(f"{method} takes a stream of requests, which the guard cannot check")
+
+
+def _written(handle: _Handle, method: str) -> _Handle:
+    """Stands in for a method that a servicer inherits from its generated base, which is not served yet."""
+    if not getattr(handle, "__module__", "").endswith("_pb2_grpc"):
+        return handle
+
+    def refuse(request: Any, context: grpc.ServicerContext) -> Any:
+        raise Unimplemented(method.removeprefix("/"))
+
+    return refuse
 
 
 def _tolerant(deserialise: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:

@@ -152,11 +152,11 @@ def refused(channel: grpc.Channel, name: str, **options: Any) -> IsthmusError:
     return from_rpc_error(caught.value)
 
 
-def raw(channel: grpc.Channel, method: str) -> IsthmusError:
-    """Calls a method with bytes that are no message."""
+def raw(channel: grpc.Channel, method: str, request: bytes = b"\xff\xff") -> IsthmusError:
+    """Calls a method with bytes, unless told otherwise such as are no message."""
     call: Any = channel
     with pytest.raises(grpc.RpcError) as caught:
-        call.unary_unary(method)(b"\xff\xff", timeout=30)
+        call.unary_unary(method)(request, timeout=30)
     return from_rpc_error(caught.value)
 
 

@@ -117,6 +117,13 @@ def test_an_unknown_method_is_unimplemented_with_a_reason(world: World) -> None:
         assert "method" in error.metadata
 
 
+def test_a_method_that_the_service_does_not_serve_yet_says_so(world: World) -> None:
+    channel = world.channel(world.credentials(SYSTEM))
+    error = raw(channel, "/isthmus.v1.CatalogService/ListDepartments", b"")
+    assert (error.code, error.reason) == (grpc.StatusCode.UNIMPLEMENTED, Reason.UNIMPLEMENTED)
+    assert error.metadata["method"] == "isthmus.v1.CatalogService/ListDepartments"
+
+
 def test_an_unforeseen_fault_is_opaque_outside_and_logged_without_its_text(world: World) -> None:
     error = refused(world.channel(world.credentials(SYSTEM)), "departments/a/datasets/broken")
     assert (error.code, error.reason) == (grpc.StatusCode.INTERNAL, Reason.INTERNAL)

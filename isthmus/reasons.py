@@ -38,6 +38,8 @@ class Reason(IntEnum):
     CONSENT_MODE = 46
     CONSENT_TERMS_CHANGED = 47
     QUOTA_EXHAUSTED = 50
+    RATE_LIMITED = 51
+    BREAK_GLASS_NOT_ALLOWED = 55
     POLICY_ERROR = 60
     PROVIDER_VETO = 70
     GRANT_INVALID = 71
@@ -55,6 +57,9 @@ class Reason(IntEnum):
     ETAG_MISMATCH = 94
     STATEMENT_INVALID = 95
     TERMS_INVALID = 96
+    TWO_PERSON_RULE = 99
+    CONDITION_NOT_PUBLISHED = 100
+    ELEMENT_HAS_SOURCE = 101
     UNIMPLEMENTED = 97
     INTERNAL = 98
 
@@ -63,6 +68,7 @@ _OTHER_THAN_DENIED: Final[Mapping[Reason, grpc.StatusCode]] = {
     Reason.UNSPECIFIED: grpc.StatusCode.INTERNAL,
     Reason.IDENTITY_INVALID: grpc.StatusCode.UNAUTHENTICATED,
     Reason.QUOTA_EXHAUSTED: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Reason.RATE_LIMITED: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Reason.DEPARTMENT_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
     Reason.DEPARTMENT_TIMEOUT: grpc.StatusCode.DEADLINE_EXCEEDED,
     Reason.DEPARTMENT_MISBEHAVED: grpc.StatusCode.UNAVAILABLE,
@@ -77,6 +83,8 @@ _OTHER_THAN_DENIED: Final[Mapping[Reason, grpc.StatusCode]] = {
     Reason.ETAG_MISMATCH: grpc.StatusCode.ABORTED,
     Reason.STATEMENT_INVALID: grpc.StatusCode.INVALID_ARGUMENT,
     Reason.TERMS_INVALID: grpc.StatusCode.INVALID_ARGUMENT,
+    Reason.CONDITION_NOT_PUBLISHED: grpc.StatusCode.INVALID_ARGUMENT,
+    Reason.ELEMENT_HAS_SOURCE: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.UNIMPLEMENTED: grpc.StatusCode.UNIMPLEMENTED,
     Reason.INTERNAL: grpc.StatusCode.INTERNAL,
 }

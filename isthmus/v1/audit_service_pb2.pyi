@@ -113,6 +113,7 @@ class Record(_message.Message):
     ROW_COUNT_FIELD_NUMBER: _builtins.int
     ACTION_FIELD_NUMBER: _builtins.int
     RESOURCE_FIELD_NUMBER: _builtins.int
+    EMERGENCY_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """Its position in the log, counted from zero."""
     leaf: _builtins.bytes
@@ -149,6 +150,8 @@ class Record(_message.Message):
     """What a control record did, for example `SignContract`."""
     resource: _builtins.str
     """The resource a control record is about."""
+    emergency: _builtins.str
+    """The justification of an emergency use; empty for any other."""
     @_builtins.property
     def logged_at(self) -> _timestamp_pb2.Timestamp:
         """When it was appended."""
@@ -185,10 +188,11 @@ class Record(_message.Message):
         row_count: _builtins.int = ...,
         action: _builtins.str = ...,
         resource: _builtins.str = ...,
+        emergency: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["logged_at", b"logged_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "caller", b"caller", "case_reference", b"case_reference", "consumer", b"consumer", "contract", b"contract", "dataset", b"dataset", "decision", b"decision", "exchange", b"exchange", "fields", b"fields", "index", b"index", "kind", b"kind", "leaf", b"leaf", "legal_basis", b"legal_basis", "logged_at", b"logged_at", "mode", b"mode", "provider", b"provider", "purpose", b"purpose", "reasons", b"reasons", "resource", b"resource", "row_count", b"row_count", "subject_token", b"subject_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "caller", b"caller", "case_reference", b"case_reference", "consumer", b"consumer", "contract", b"contract", "dataset", b"dataset", "decision", b"decision", "emergency", b"emergency", "exchange", b"exchange", "fields", b"fields", "index", b"index", "kind", b"kind", "leaf", b"leaf", "legal_basis", b"legal_basis", "logged_at", b"logged_at", "mode", b"mode", "provider", b"provider", "purpose", b"purpose", "reasons", b"reasons", "resource", b"resource", "row_count", b"row_count", "subject_token", b"subject_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from isthmus.v1 import common_pb2 as isthmus_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n isthmus/v1/catalog_service.proto\x12\nisthmus.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17isthmus/v1/common.proto\"\xe3\x01\n\x0c\x44\x61tasetField\x12\x18\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\x12\x17\n\x05title\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x12/\n\x04type\x18\x03 \x01(\x0e\x32\x15.isthmus.v1.FieldTypeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x36\n\x0bsensitivity\x18\x04 \x01(\x0e\x32\x17.isthmus.v1.SensitivityB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1c\n\ntransforms\x18\x05 \x03(\tB\x08\xbaH\x05\x92\x01\x02\x10\x10\x12\x19\n\x07\x65lement\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"\xb7\x05\n\x07\x44\x61taset\x12K\n\x04name\x18\x01 \x01(\tB=\xbaH:r826^departments/[a-z0-9-]{1,63}/datasets/[a-z0-9-]{1,63}$\x12\x19\n\x05title\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x02\x12\x1d\n\x0b\x64\x65scription\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \x12\x35\n\x06\x66ields\x18\x04 \x03(\x0b\x32\x18.isthmus.v1.DatasetFieldB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x80\x04\x12:\n\x0esubject_scheme\x18\x05 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[a-z0-9]+([.-][a-z0-9]+)*$\x12%\n\x13subject_normalisers\x18\x06 \x03(\tB\x08\xbaH\x05\x92\x01\x02\x10\x08\x12;\n\rsharing_class\x18\x07 \x01(\x0e\x32\x18.isthmus.v1.SharingClassB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12 \n\x0elegal_citation\x18\x08 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x1c\n\nconditions\x18\t \x03(\tB\x08\xbaH\x05\x92\x01\x02\x10@\x12\x1a\n\x08purposes\x18\n \x03(\tB\x08\xbaH\x05\x92\x01\x02\x10@\x12!\n\x10update_frequency\x18\x0b \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x17\n\x06\x66ormat\x18\x0c \x01(\tB\x07\xbaH\x04r\x02\x18@\x12)\n\x05modes\x18\r \x03(\x0e\x32\x10.isthmus.v1.ModeB\x08\xbaH\x05\x92\x01\x02\x10\x08\x12\x16\n\x05grade\x18\x0e \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x0f\n\x07retired\x18\x0f \x01(\x08\x12\x10\n\x08revision\x18\x10 \x01(\r\x12\x30\n\x0cpublished_at\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08position\x18\x12 \x01(\x04\x12\x0c\n\x04\x65tag\x18\x13 \x01(\t\"R\n\nDepartment\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x15\n\rdataset_count\x18\x03 \x01(\r\x12\x10\n\x08provider\x18\x04 \x01(\x08\"z\n\x15PublishDatasetRequest\x12,\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x13.isthmus.v1.DatasetB\x06\xbaH\x03\xc8\x01\x01\x12\x1b\n\nrequest_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18$\x12\x16\n\x04\x65tag\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\">\n\x16PublishDatasetResponse\x12$\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x13.isthmus.v1.Dataset\"J\n\x14RetireDatasetRequest\x12\x16\n\x04name\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x12\x1a\n\x06reason\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x08\"=\n\x15RetireDatasetResponse\x12$\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x13.isthmus.v1.Dataset\"+\n\x11GetDatasetRequest\x12\x16\n\x04name\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\":\n\x12GetDatasetResponse\x12$\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x13.isthmus.v1.Dataset\"\x7f\n\x13ListDatasetsRequest\x12\x18\n\x06parent\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x14\n\x0cshow_retired\x18\x04 \x01(\x08\"V\n\x14ListDatasetsResponse\x12%\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x13.isthmus.v1.Dataset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\".\n\x14GetDepartmentRequest\x12\x16\n\x04name\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"C\n\x15GetDepartmentResponse\x12*\n\ndepartment\x18\x01 \x01(\x0b\x32\x16.isthmus.v1.Department\"R\n\x16ListDepartmentsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"_\n\x17ListDepartmentsResponse\x12+\n\x0b\x64\x65partments\x18\x01 \x03(\x0b\x32\x16.isthmus.v1.Department\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x91\x04\n\x0e\x43\x61talogService\x12W\n\x0ePublishDataset\x12!.isthmus.v1.PublishDatasetRequest\x1a\".isthmus.v1.PublishDatasetResponse\x12T\n\rRetireDataset\x12 .isthmus.v1.RetireDatasetRequest\x1a!.isthmus.v1.RetireDatasetResponse\x12K\n\nGetDataset\x12\x1d.isthmus.v1.GetDatasetRequest\x1a\x1e.isthmus.v1.GetDatasetResponse\x12Q\n\x0cListDatasets\x12\x1f.isthmus.v1.ListDatasetsRequest\x1a .isthmus.v1.ListDatasetsResponse\x12T\n\rGetDepartment\x12 .isthmus.v1.GetDepartmentRequest\x1a!.isthmus.v1.GetDepartmentResponse\x12Z\n\x0fListDepartments\x12\".isthmus.v1.ListDepartmentsRequest\x1a#.isthmus.v1.ListDepartmentsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n isthmus/v1/catalog_service.proto\x12\nisthmus.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17isthmus/v1/common.proto\"\x9b\x02\n\x0c\x44\x61tasetField\x12\x18\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\x12\x17\n\x05title\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x12/\n\x04type\x18\x03 \x01(\x0e\x32\x15.isthmus.v1.FieldTypeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12\x36\n\x0bsensitivity\x18\x04 \x01(\x0e\x32\x17.isthmus.v1.SensitivityB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1c\n\ntransforms\x18\x05 \x03(\tB\x08\xbaH\x05\x92\x01\x02\x10\x10\x12\x19\n\x07\x65lement\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x0e\n\x06source\x18\x07 \x01(\x08\x12&\n\x14second_source_reason\x18\x08 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"\xd9\x05\n\x07\x44\x61taset\x12K\n\x04name\x18\x01 \x01(\tB=\xbaH:r826^departments/[a-z0-9-]{1,63}/datasets/[a-z0-9-]{1,63}$\x12\x19\n\x05title\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x02\x12\x1d\n\x0b\x64\x65scription\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \x12\x35\n\x06\x66ields\x18\x04 \x03(\x0b\x32\x18.isthmus.v1.DatasetFieldB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x80\x04\x12:\n\x0esubject_scheme\x18\x05 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[a-z0-9]+([.-][a-z0-9]+)*$\x12%\n\x13subject_normalisers\x18\x06 \x03(\tB\x08\xbaH\x05\x92\x01\x02\x10\x08\x12;\n\rsharing_class\x18\x07 \x01(\x0e\x32\x18.isthmus.v1.SharingClassB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12 \n\x0elegal_citation\x18\x08 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x1c\n\nconditions\x18\t \x03(\tB\x08\xbaH\x05\x92\x01\x02\x10@\x12\x1a\n\x08purposes\x18\n \x03(\tB\x08\xbaH\x05\x92\x01\x02\x10@\x12!\n\x10update_frequency\x18\x0b \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x17\n\x06\x66ormat\x18\x0c \x01(\tB\x07\xbaH\x04r\x02\x18@\x12)\n\x05modes\x18\r \x03(\x0e\x32\x10.isthmus.v1.ModeB\x08\xbaH\x05\x92\x01\x02\x10\x08\x12\x16\n\x05grade\x18\x0e \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x0f\n\x07retired\x18\x0f \x01(\x08\x12\x10\n\x08revision\x18\x10 \x01(\r\x12\x30\n\x0cpublished_at\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08position\x18\x12 \x01(\x04\x12\x0c\n\x04\x65tag\x18\x13 \x01(\t\x12 \n\x0erefusal_reason\x18\x14 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"R\n\nDepartment\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x15\n\rdataset_count\x18\x03 \x01(\r\x12\x10\n\x08provider\x18\x04 \x01(\x08\"z\n\x15PublishDatasetRequest\x12,\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x13.isthmus.v1.DatasetB\x06\xbaH\x03\xc8\x01\x01\x12\x1b\n\nrequest_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18$\x12\x16\n\x04\x65tag\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\">\n\x16PublishDatasetResponse\x12$\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x13.isthmus.v1.Dataset\"J\n\x14RetireDatasetRequest\x12\x16\n\x04name\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x12\x1a\n\x06reason\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x08\"=\n\x15RetireDatasetResponse\x12$\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x13.isthmus.v1.Dataset\"+\n\x11GetDatasetRequest\x12\x16\n\x04name\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\":\n\x12GetDatasetResponse\x12$\n\x07\x64\x61taset\x18\x01 \x01(\x0b\x32\x13.isthmus.v1.Dataset\"\x7f\n\x13ListDatasetsRequest\x12\x18\n\x06parent\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x14\n\x0cshow_retired\x18\x04 \x01(\x08\"V\n\x14ListDatasetsResponse\x12%\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x13.isthmus.v1.Dataset\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\".\n\x14GetDepartmentRequest\x12\x16\n\x04name\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"C\n\x15GetDepartmentResponse\x12*\n\ndepartment\x18\x01 \x01(\x0b\x32\x16.isthmus.v1.Department\"R\n\x16ListDepartmentsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"_\n\x17ListDepartmentsResponse\x12+\n\x0b\x64\x65partments\x18\x01 \x03(\x0b\x32\x16.isthmus.v1.Department\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x91\x04\n\x0e\x43\x61talogService\x12W\n\x0ePublishDataset\x12!.isthmus.v1.PublishDatasetRequest\x1a\".isthmus.v1.PublishDatasetResponse\x12T\n\rRetireDataset\x12 .isthmus.v1.RetireDatasetRequest\x1a!.isthmus.v1.RetireDatasetResponse\x12K\n\nGetDataset\x12\x1d.isthmus.v1.GetDatasetRequest\x1a\x1e.isthmus.v1.GetDatasetResponse\x12Q\n\x0cListDatasets\x12\x1f.isthmus.v1.ListDatasetsRequest\x1a .isthmus.v1.ListDatasetsResponse\x12T\n\rGetDepartment\x12 .isthmus.v1.GetDepartmentRequest\x1a!.isthmus.v1.GetDepartmentResponse\x12Z\n\x0fListDepartments\x12\".isthmus.v1.ListDepartmentsRequest\x1a#.isthmus.v1.ListDepartmentsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,6 +46,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DATASETFIELD'].fields_by_name['transforms']._serialized_options = b'\272H\005\222\001\002\020\020'
   _globals['_DATASETFIELD'].fields_by_name['element']._loaded_options = None
   _globals['_DATASETFIELD'].fields_by_name['element']._serialized_options = b'\272H\005r\003\030\200\001'
+  _globals['_DATASETFIELD'].fields_by_name['second_source_reason']._loaded_options = None
+  _globals['_DATASETFIELD'].fields_by_name['second_source_reason']._serialized_options = b'\272H\005r\003\030\200\010'
   _globals['_DATASET'].fields_by_name['name']._loaded_options = None
   _globals['_DATASET'].fields_by_name['name']._serialized_options = b'\272H:r826^departments/[a-z0-9-]{1,63}/datasets/[a-z0-9-]{1,63}$'
   _globals['_DATASET'].fields_by_name['title']._loaded_options = None
@@ -74,6 +76,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DATASET'].fields_by_name['modes']._serialized_options = b'\272H\005\222\001\002\020\010'
   _globals['_DATASET'].fields_by_name['grade']._loaded_options = None
   _globals['_DATASET'].fields_by_name['grade']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_DATASET'].fields_by_name['refusal_reason']._loaded_options = None
+  _globals['_DATASET'].fields_by_name['refusal_reason']._serialized_options = b'\272H\005r\003\030\200\010'
   _globals['_PUBLISHDATASETREQUEST'].fields_by_name['dataset']._loaded_options = None
   _globals['_PUBLISHDATASETREQUEST'].fields_by_name['dataset']._serialized_options = b'\272H\003\310\001\001'
   _globals['_PUBLISHDATASETREQUEST'].fields_by_name['request_id']._loaded_options = None
@@ -99,35 +103,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTDEPARTMENTSREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTDEPARTMENTSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\010'
   _globals['_DATASETFIELD']._serialized_start=136
-  _globals['_DATASETFIELD']._serialized_end=363
-  _globals['_DATASET']._serialized_start=366
-  _globals['_DATASET']._serialized_end=1061
-  _globals['_DEPARTMENT']._serialized_start=1063
-  _globals['_DEPARTMENT']._serialized_end=1145
-  _globals['_PUBLISHDATASETREQUEST']._serialized_start=1147
-  _globals['_PUBLISHDATASETREQUEST']._serialized_end=1269
-  _globals['_PUBLISHDATASETRESPONSE']._serialized_start=1271
-  _globals['_PUBLISHDATASETRESPONSE']._serialized_end=1333
-  _globals['_RETIREDATASETREQUEST']._serialized_start=1335
-  _globals['_RETIREDATASETREQUEST']._serialized_end=1409
-  _globals['_RETIREDATASETRESPONSE']._serialized_start=1411
-  _globals['_RETIREDATASETRESPONSE']._serialized_end=1472
-  _globals['_GETDATASETREQUEST']._serialized_start=1474
-  _globals['_GETDATASETREQUEST']._serialized_end=1517
-  _globals['_GETDATASETRESPONSE']._serialized_start=1519
-  _globals['_GETDATASETRESPONSE']._serialized_end=1577
-  _globals['_LISTDATASETSREQUEST']._serialized_start=1579
-  _globals['_LISTDATASETSREQUEST']._serialized_end=1706
-  _globals['_LISTDATASETSRESPONSE']._serialized_start=1708
-  _globals['_LISTDATASETSRESPONSE']._serialized_end=1794
-  _globals['_GETDEPARTMENTREQUEST']._serialized_start=1796
-  _globals['_GETDEPARTMENTREQUEST']._serialized_end=1842
-  _globals['_GETDEPARTMENTRESPONSE']._serialized_start=1844
-  _globals['_GETDEPARTMENTRESPONSE']._serialized_end=1911
-  _globals['_LISTDEPARTMENTSREQUEST']._serialized_start=1913
-  _globals['_LISTDEPARTMENTSREQUEST']._serialized_end=1995
-  _globals['_LISTDEPARTMENTSRESPONSE']._serialized_start=1997
-  _globals['_LISTDEPARTMENTSRESPONSE']._serialized_end=2092
-  _globals['_CATALOGSERVICE']._serialized_start=2095
-  _globals['_CATALOGSERVICE']._serialized_end=2624
+  _globals['_DATASETFIELD']._serialized_end=419
+  _globals['_DATASET']._serialized_start=422
+  _globals['_DATASET']._serialized_end=1151
+  _globals['_DEPARTMENT']._serialized_start=1153
+  _globals['_DEPARTMENT']._serialized_end=1235
+  _globals['_PUBLISHDATASETREQUEST']._serialized_start=1237
+  _globals['_PUBLISHDATASETREQUEST']._serialized_end=1359
+  _globals['_PUBLISHDATASETRESPONSE']._serialized_start=1361
+  _globals['_PUBLISHDATASETRESPONSE']._serialized_end=1423
+  _globals['_RETIREDATASETREQUEST']._serialized_start=1425
+  _globals['_RETIREDATASETREQUEST']._serialized_end=1499
+  _globals['_RETIREDATASETRESPONSE']._serialized_start=1501
+  _globals['_RETIREDATASETRESPONSE']._serialized_end=1562
+  _globals['_GETDATASETREQUEST']._serialized_start=1564
+  _globals['_GETDATASETREQUEST']._serialized_end=1607
+  _globals['_GETDATASETRESPONSE']._serialized_start=1609
+  _globals['_GETDATASETRESPONSE']._serialized_end=1667
+  _globals['_LISTDATASETSREQUEST']._serialized_start=1669
+  _globals['_LISTDATASETSREQUEST']._serialized_end=1796
+  _globals['_LISTDATASETSRESPONSE']._serialized_start=1798
+  _globals['_LISTDATASETSRESPONSE']._serialized_end=1884
+  _globals['_GETDEPARTMENTREQUEST']._serialized_start=1886
+  _globals['_GETDEPARTMENTREQUEST']._serialized_end=1932
+  _globals['_GETDEPARTMENTRESPONSE']._serialized_start=1934
+  _globals['_GETDEPARTMENTRESPONSE']._serialized_end=2001
+  _globals['_LISTDEPARTMENTSREQUEST']._serialized_start=2003
+  _globals['_LISTDEPARTMENTSREQUEST']._serialized_end=2085
+  _globals['_LISTDEPARTMENTSRESPONSE']._serialized_start=2087
+  _globals['_LISTDEPARTMENTSRESPONSE']._serialized_end=2182
+  _globals['_CATALOGSERVICE']._serialized_start=2185
+  _globals['_CATALOGSERVICE']._serialized_end=2714
 # @@protoc_insertion_point(module_scope)

@@ -32,6 +32,8 @@ class DatasetField(_message.Message):
     SENSITIVITY_FIELD_NUMBER: _builtins.int
     TRANSFORMS_FIELD_NUMBER: _builtins.int
     ELEMENT_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    SECOND_SOURCE_REASON_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The field's name, as contracts and queries use it. Any script."""
     title: _builtins.str
@@ -42,6 +44,10 @@ class DatasetField(_message.Message):
     """How harmful its disclosure would be."""
     element: _builtins.str
     """The code of the data element it holds in the national or local register; empty when it has none."""
+    source: _builtins.bool
+    """Whether this dataset is the authoritative source of the element (数源). One dataset at a time is."""
+    second_source_reason: _builtins.str
+    """Why this dataset is a source although another is one already; empty unless it is."""
     @_builtins.property
     def transforms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The mildest transforms under which the provider releases it; empty means `plain` is allowed."""
@@ -55,10 +61,12 @@ class DatasetField(_message.Message):
         sensitivity: _common_pb2.Sensitivity.ValueType = ...,
         transforms: _abc.Iterable[_builtins.str] | None = ...,
         element: _builtins.str = ...,
+        source: _builtins.bool = ...,
+        second_source_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["element", b"element", "name", b"name", "sensitivity", b"sensitivity", "title", b"title", "transforms", b"transforms", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["element", b"element", "name", b"name", "second_source_reason", b"second_source_reason", "sensitivity", b"sensitivity", "source", b"source", "title", b"title", "transforms", b"transforms", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -89,6 +97,7 @@ class Dataset(_message.Message):
     PUBLISHED_AT_FIELD_NUMBER: _builtins.int
     POSITION_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    REFUSAL_REASON_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`departments/{department}/datasets/{dataset}`."""
     title: _builtins.str
@@ -115,6 +124,8 @@ class Dataset(_message.Message):
     """The ledger position of the record that published this revision. Output only."""
     etag: _builtins.str
     """Identifies this revision for optimistic locking (AIP-154). Output only."""
+    refusal_reason: _builtins.str
+    """Why a REFUSED dataset is not shared, beside its legal_citation; empty for the other classes."""
     @_builtins.property
     def fields(self) -> _containers.RepeatedCompositeFieldContainer[Global___DatasetField]:
         """数据项: its fields."""
@@ -161,10 +172,11 @@ class Dataset(_message.Message):
         published_at: _timestamp_pb2.Timestamp | None = ...,
         position: _builtins.int = ...,
         etag: _builtins.str = ...,
+        refusal_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["published_at", b"published_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["conditions", b"conditions", "description", b"description", "etag", b"etag", "fields", b"fields", "format", b"format", "grade", b"grade", "legal_citation", b"legal_citation", "modes", b"modes", "name", b"name", "position", b"position", "published_at", b"published_at", "purposes", b"purposes", "retired", b"retired", "revision", b"revision", "sharing_class", b"sharing_class", "subject_normalisers", b"subject_normalisers", "subject_scheme", b"subject_scheme", "title", b"title", "update_frequency", b"update_frequency"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conditions", b"conditions", "description", b"description", "etag", b"etag", "fields", b"fields", "format", b"format", "grade", b"grade", "legal_citation", b"legal_citation", "modes", b"modes", "name", b"name", "position", b"position", "published_at", b"published_at", "purposes", b"purposes", "refusal_reason", b"refusal_reason", "retired", b"retired", "revision", b"revision", "sharing_class", b"sharing_class", "subject_normalisers", b"subject_normalisers", "subject_scheme", b"subject_scheme", "title", b"title", "update_frequency", b"update_frequency"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -192,6 +192,12 @@ class Consent(_message.Message):
     POSITION_FIELD_NUMBER: _builtins.int
     STATEMENT_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    REQUIRED_PARTIES_FIELD_NUMBER: _builtins.int
+    CONSENTED_PARTIES_FIELD_NUMBER: _builtins.int
+    MAX_USES_FIELD_NUMBER: _builtins.int
+    USES_FIELD_NUMBER: _builtins.int
+    LAST_USED_AT_FIELD_NUMBER: _builtins.int
+    OF_AGE_AT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`consents/{uuid}`; the portal chooses the UUID."""
     contract: _builtins.str
@@ -216,6 +222,10 @@ class Consent(_message.Message):
     """The portal's signed statement (JWS)."""
     etag: _builtins.str
     """Identifies this revision for optimistic locking (AIP-154)."""
+    max_uses: _builtins.int
+    """At most so many exchanges; 0 for no limit."""
+    uses: _builtins.int
+    """How many exchanges it has allowed, counted from the records."""
     @_builtins.property
     def purposes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The purposes it covers."""
@@ -244,6 +254,22 @@ class Consent(_message.Message):
     def updated_at(self) -> _timestamp_pb2.Timestamp:
         """When it last changed."""
 
+    @_builtins.property
+    def required_parties(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """All who must consent; empty when one grant is enough."""
+
+    @_builtins.property
+    def consented_parties(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Those of them who have."""
+
+    @_builtins.property
+    def last_used_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was last used, from the records. Absent when it never was."""
+
+    @_builtins.property
+    def of_age_at(self) -> _timestamp_pb2.Timestamp:
+        """When a guardian's consent ends because the person comes of age. Absent when it does not."""
+
     def __init__(
         self,
         *,
@@ -266,14 +292,70 @@ class Consent(_message.Message):
         position: _builtins.int = ...,
         statement: _builtins.str = ...,
         etag: _builtins.str = ...,
+        required_parties: _abc.Iterable[_builtins.str] | None = ...,
+        consented_parties: _abc.Iterable[_builtins.str] | None = ...,
+        max_uses: _builtins.int = ...,
+        uses: _builtins.int = ...,
+        last_used_at: _timestamp_pb2.Timestamp | None = ...,
+        of_age_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "notice", b"notice", "period", b"period", "updated_at", b"updated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "last_used_at", b"last_used_at", "notice", b"notice", "of_age_at", b"of_age_at", "period", b"period", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_method", b"collection_method", "contract", b"contract", "created_at", b"created_at", "etag", b"etag", "evidence_reference", b"evidence_reference", "fields", b"fields", "grantor_kind", b"grantor_kind", "modes", b"modes", "name", b"name", "notice", b"notice", "period", b"period", "position", b"position", "purposes", b"purposes", "state", b"state", "state_reason", b"state_reason", "statement", b"statement", "subject_token", b"subject_token", "terms_digest", b"terms_digest", "updated_at", b"updated_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_method", b"collection_method", "consented_parties", b"consented_parties", "contract", b"contract", "created_at", b"created_at", "etag", b"etag", "evidence_reference", b"evidence_reference", "fields", b"fields", "grantor_kind", b"grantor_kind", "last_used_at", b"last_used_at", "max_uses", b"max_uses", "modes", b"modes", "name", b"name", "notice", b"notice", "of_age_at", b"of_age_at", "period", b"period", "position", b"position", "purposes", b"purposes", "required_parties", b"required_parties", "state", b"state", "state_reason", b"state_reason", "statement", b"statement", "subject_token", b"subject_token", "terms_digest", b"terms_digest", "updated_at", b"updated_at", "uses", b"uses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Consent: _TypeAlias = Consent  # noqa: Y015
+
+@_typing.final
+class ConsentUse(_message.Message):
+    """One use of a consent, from the records."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXCHANGE_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    CONSUMER_FIELD_NUMBER: _builtins.int
+    CALLER_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
+    FIELDS_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    exchange: _builtins.str
+    """`exchanges/{uuid}`."""
+    consumer: _builtins.str
+    """The department that was given the data, `departments/{department}`."""
+    caller: _builtins.str
+    """Its system, a SPIFFE URI."""
+    purpose: _builtins.str
+    """The purpose."""
+    mode: _common_pb2.Mode.ValueType
+    """The mode of use."""
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    @_builtins.property
+    def fields(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.FieldGrant]:
+        """The fields that were released."""
+
+    def __init__(
+        self,
+        *,
+        exchange: _builtins.str = ...,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        consumer: _builtins.str = ...,
+        caller: _builtins.str = ...,
+        purpose: _builtins.str = ...,
+        fields: _abc.Iterable[_common_pb2.FieldGrant] | None = ...,
+        mode: _common_pb2.Mode.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "caller", b"caller", "consumer", b"consumer", "exchange", b"exchange", "fields", b"fields", "mode", b"mode", "purpose", b"purpose"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConsentUse: _TypeAlias = ConsentUse  # noqa: Y015
 
 @_typing.final
 class RequestConsentRequest(_message.Message):
@@ -285,6 +367,7 @@ class RequestConsentRequest(_message.Message):
     CONTRACT_FIELD_NUMBER: _builtins.int
     SUBJECT_FIELD_NUMBER: _builtins.int
     ANSWER_BY_FIELD_NUMBER: _builtins.int
+    REQUIRED_PARTIES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`consents/{uuid}`."""
     contract: _builtins.str
@@ -297,6 +380,12 @@ class RequestConsentRequest(_message.Message):
     def answer_by(self) -> _timestamp_pb2.Timestamp:
         """Until when an answer is awaited."""
 
+    @_builtins.property
+    def required_parties(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """All who must consent, in the portal's own terms, for example `mother` and `father`; no personal data. Empty when
+        one grant is enough.
+        """
+
     def __init__(
         self,
         *,
@@ -304,10 +393,11 @@ class RequestConsentRequest(_message.Message):
         contract: _builtins.str = ...,
         subject: _common_pb2.Subject | None = ...,
         answer_by: _timestamp_pb2.Timestamp | None = ...,
+        required_parties: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answer_by", b"answer_by", "subject", b"subject"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_by", b"answer_by", "contract", b"contract", "name", b"name", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_by", b"answer_by", "contract", b"contract", "name", b"name", "required_parties", b"required_parties", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -353,7 +443,9 @@ class GrantConsentRequest(_message.Message):
     statement: _builtins.str
     """A JWS of type `isthmus-consent+jws` by the calling portal over
     `{"consent", "contract", "terms_digest", "subject_commitment", "purposes", "fields", "modes", "not_before",
-    "not_after", "grantor", "collection", "evidence_reference", "notice", "stated_at"}`.
+    "not_after", "grantor", "collection", "evidence_reference", "notice", "stated_at"}`, and optionally `"party"`
+    (one of the required parties), `"max_uses"` (at most so many exchanges) and `"of_age_at"` (RFC 3339; when a
+    guardian's consent ends because the person comes of age).
     """
     @_builtins.property
     def subject(self) -> _common_pb2.Subject:
@@ -765,3 +857,111 @@ class ListConsentsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListConsentsResponse: _TypeAlias = ListConsentsResponse  # noqa: Y015
+
+@_typing.final
+class ListConsentUsesRequest(_message.Message):
+    """A request for a page of uses."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`consents/{uuid}`."""
+    page_size: _builtins.int
+    """At most so many; 0 means 50, more than 1000 means 1000."""
+    page_token: _builtins.str
+    """The next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListConsentUsesRequest: _TypeAlias = ListConsentUsesRequest  # noqa: Y015
+
+@_typing.final
+class ListConsentUsesResponse(_message.Message):
+    """A page of uses."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """The token of the next page; empty at the end."""
+    @_builtins.property
+    def uses(self) -> _containers.RepeatedCompositeFieldContainer[Global___ConsentUse]:
+        """The uses, oldest first."""
+
+    def __init__(
+        self,
+        *,
+        uses: _abc.Iterable[Global___ConsentUse] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "uses", b"uses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListConsentUsesResponse: _TypeAlias = ListConsentUsesResponse  # noqa: Y015
+
+@_typing.final
+class InvalidateConsentRequest(_message.Message):
+    """A request to invalidate a consent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`consents/{uuid}`."""
+    reason: _builtins.str
+    """Why it was never valid, with the evidence; no personal data."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InvalidateConsentRequest: _TypeAlias = InvalidateConsentRequest  # noqa: Y015
+
+@_typing.final
+class InvalidateConsentResponse(_message.Message):
+    """The invalidated consent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONSENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def consent(self) -> Global___Consent:
+        """The consent."""
+
+    def __init__(
+        self,
+        *,
+        consent: Global___Consent | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["consent", b"consent"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consent", b"consent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InvalidateConsentResponse: _TypeAlias = InvalidateConsentResponse  # noqa: Y015

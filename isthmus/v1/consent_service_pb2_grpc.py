@@ -80,6 +80,16 @@ class ConsentServiceStub:
                 request_serializer=isthmus_dot_v1_dot_consent__service__pb2.ListConsentsRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_consent__service__pb2.ListConsentsResponse.FromString,
                 _registered_method=True)
+        self.ListConsentUses = channel.unary_unary(
+                '/isthmus.v1.ConsentService/ListConsentUses',
+                request_serializer=isthmus_dot_v1_dot_consent__service__pb2.ListConsentUsesRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_consent__service__pb2.ListConsentUsesResponse.FromString,
+                _registered_method=True)
+        self.InvalidateConsent = channel.unary_unary(
+                '/isthmus.v1.ConsentService/InvalidateConsent',
+                request_serializer=isthmus_dot_v1_dot_consent__service__pb2.InvalidateConsentRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_consent__service__pb2.InvalidateConsentResponse.FromString,
+                _registered_method=True)
 
 
 class ConsentServiceServicer:
@@ -149,6 +159,20 @@ class ConsentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListConsentUses(self, request, context):
+        """Lists who used a consent, oldest first, for the person's own view.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def InvalidateConsent(self, request, context):
+        """Ends a consent that was never valid, for example because the grantor was no guardian. Final.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ConsentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -196,6 +220,16 @@ def add_ConsentServiceServicer_to_server(servicer, server):
                     servicer.ListConsents,
                     request_deserializer=isthmus_dot_v1_dot_consent__service__pb2.ListConsentsRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_consent__service__pb2.ListConsentsResponse.SerializeToString,
+            ),
+            'ListConsentUses': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListConsentUses,
+                    request_deserializer=isthmus_dot_v1_dot_consent__service__pb2.ListConsentUsesRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_consent__service__pb2.ListConsentUsesResponse.SerializeToString,
+            ),
+            'InvalidateConsent': grpc.unary_unary_rpc_method_handler(
+                    servicer.InvalidateConsent,
+                    request_deserializer=isthmus_dot_v1_dot_consent__service__pb2.InvalidateConsentRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_consent__service__pb2.InvalidateConsentResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -442,6 +476,60 @@ class ConsentService:
             '/isthmus.v1.ConsentService/ListConsents',
             isthmus_dot_v1_dot_consent__service__pb2.ListConsentsRequest.SerializeToString,
             isthmus_dot_v1_dot_consent__service__pb2.ListConsentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListConsentUses(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.ConsentService/ListConsentUses',
+            isthmus_dot_v1_dot_consent__service__pb2.ListConsentUsesRequest.SerializeToString,
+            isthmus_dot_v1_dot_consent__service__pb2.ListConsentUsesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def InvalidateConsent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.ConsentService/InvalidateConsent',
+            isthmus_dot_v1_dot_consent__service__pb2.InvalidateConsentRequest.SerializeToString,
+            isthmus_dot_v1_dot_consent__service__pb2.InvalidateConsentResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -34,6 +34,10 @@ class ConsentServiceStub:
     """Returns one consent."""
     ListConsents: _grpc.UnaryUnaryMultiCallable[_consent_service_pb2.ListConsentsRequest, _consent_service_pb2.ListConsentsResponse]
     """Lists consents: of one person, or under one contract."""
+    ListConsentUses: _grpc.UnaryUnaryMultiCallable[_consent_service_pb2.ListConsentUsesRequest, _consent_service_pb2.ListConsentUsesResponse]
+    """Lists who used a consent, oldest first, for the person's own view."""
+    InvalidateConsent: _grpc.UnaryUnaryMultiCallable[_consent_service_pb2.InvalidateConsentRequest, _consent_service_pb2.InvalidateConsentResponse]
+    """Ends a consent that was never valid, for example because the grantor was no guardian. Final."""
 
 class ConsentServiceServicer(metaclass=_abc_1.ABCMeta):
     """Consents of data subjects. Served by the gateway, called by citizen portals and service counters."""
@@ -109,5 +113,21 @@ class ConsentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _grpc.ServicerContext,
     ) -> _consent_service_pb2.ListConsentsResponse:
         """Lists consents: of one person, or under one contract."""
+
+    @_abc_1.abstractmethod
+    def ListConsentUses(
+        self,
+        request: _consent_service_pb2.ListConsentUsesRequest,
+        context: _grpc.ServicerContext,
+    ) -> _consent_service_pb2.ListConsentUsesResponse:
+        """Lists who used a consent, oldest first, for the person's own view."""
+
+    @_abc_1.abstractmethod
+    def InvalidateConsent(
+        self,
+        request: _consent_service_pb2.InvalidateConsentRequest,
+        context: _grpc.ServicerContext,
+    ) -> _consent_service_pb2.InvalidateConsentResponse:
+        """Ends a consent that was never valid, for example because the grantor was no guardian. Final."""
 
 def add_ConsentServiceServicer_to_server(servicer: ConsentServiceServicer, server: _grpc.Server) -> None: ...

@@ -145,6 +145,78 @@ QUOTA_SCOPE_SUBJECT: QuotaScope.ValueType  # 3
 """Each data subject by itself."""
 Global___QuotaScope: _TypeAlias = QuotaScope  # noqa: Y015
 
+class _DeadlineKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DeadlineKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DeadlineKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DEADLINE_KIND_UNSPECIFIED: _DeadlineKind.ValueType  # 0
+    """Not stated."""
+    DEADLINE_KIND_ANSWER: _DeadlineKind.ValueType  # 1
+    """The other department's answer to a proposal."""
+    DEADLINE_KIND_PROVIDE: _DeadlineKind.ValueType  # 2
+    """The first provision of data after the agreement."""
+    DEADLINE_KIND_RECTIFY: _DeadlineKind.ValueType  # 3
+    """Putting right the cause of a suspension."""
+    DEADLINE_KIND_REVIEW: _DeadlineKind.ValueType  # 4
+    """The review of an emergency use."""
+
+class DeadlineKind(_DeadlineKind, metaclass=_DeadlineKindEnumTypeWrapper):
+    """What a deadline is for."""
+
+DEADLINE_KIND_UNSPECIFIED: DeadlineKind.ValueType  # 0
+"""Not stated."""
+DEADLINE_KIND_ANSWER: DeadlineKind.ValueType  # 1
+"""The other department's answer to a proposal."""
+DEADLINE_KIND_PROVIDE: DeadlineKind.ValueType  # 2
+"""The first provision of data after the agreement."""
+DEADLINE_KIND_RECTIFY: DeadlineKind.ValueType  # 3
+"""Putting right the cause of a suspension."""
+DEADLINE_KIND_REVIEW: DeadlineKind.ValueType  # 4
+"""The review of an emergency use."""
+Global___DeadlineKind: _TypeAlias = DeadlineKind  # noqa: Y015
+
+class _RejectionReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RejectionReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RejectionReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REJECTION_REASON_UNSPECIFIED: _RejectionReason.ValueType  # 0
+    """Not stated; refused."""
+    REJECTION_REASON_OUTSIDE_DUTIES: _RejectionReason.ValueType  # 1
+    """The consumer's duties do not need these data."""
+    REJECTION_REASON_CONDITION_NOT_MET: _RejectionReason.ValueType  # 2
+    """A condition that the catalogue entry publishes is not met."""
+    REJECTION_REASON_PURPOSE_NOT_COVERED: _RejectionReason.ValueType  # 3
+    """The purpose is not one that the catalogue entry allows."""
+    REJECTION_REASON_EXCESSIVE: _RejectionReason.ValueType  # 4
+    """More fields, rows or time than the purpose needs."""
+    REJECTION_REASON_FORBIDDEN_BY_LAW: _RejectionReason.ValueType  # 5
+    """A law forbids it."""
+    REJECTION_REASON_DATA_NOT_HELD: _RejectionReason.ValueType  # 6
+    """The provider does not hold the data."""
+
+class RejectionReason(_RejectionReason, metaclass=_RejectionReasonEnumTypeWrapper):
+    """Why a proposal is refused."""
+
+REJECTION_REASON_UNSPECIFIED: RejectionReason.ValueType  # 0
+"""Not stated; refused."""
+REJECTION_REASON_OUTSIDE_DUTIES: RejectionReason.ValueType  # 1
+"""The consumer's duties do not need these data."""
+REJECTION_REASON_CONDITION_NOT_MET: RejectionReason.ValueType  # 2
+"""A condition that the catalogue entry publishes is not met."""
+REJECTION_REASON_PURPOSE_NOT_COVERED: RejectionReason.ValueType  # 3
+"""The purpose is not one that the catalogue entry allows."""
+REJECTION_REASON_EXCESSIVE: RejectionReason.ValueType  # 4
+"""More fields, rows or time than the purpose needs."""
+REJECTION_REASON_FORBIDDEN_BY_LAW: RejectionReason.ValueType  # 5
+"""A law forbids it."""
+REJECTION_REASON_DATA_NOT_HELD: RejectionReason.ValueType  # 6
+"""The provider does not hold the data."""
+Global___RejectionReason: _TypeAlias = RejectionReason  # noqa: Y015
+
 @_typing.final
 class Quota(_message.Message):
     """A limit on use. Denied calls do not count."""
@@ -419,6 +491,11 @@ class Contract(_message.Message):
     UPDATED_AT_FIELD_NUMBER: _builtins.int
     POSITION_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    RULE_PACK_FIELD_NUMBER: _builtins.int
+    DEADLINES_FIELD_NUMBER: _builtins.int
+    SUBMITTER_FIELD_NUMBER: _builtins.int
+    SCENARIO_FIELD_NUMBER: _builtins.int
+    SUPPLEMENT_REQUEST_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`contracts/{contract}@{version}`."""
     contract: _builtins.str
@@ -439,6 +516,14 @@ class Contract(_message.Message):
     """The ledger position of the last change."""
     etag: _builtins.str
     """Identifies this revision for optimistic locking (AIP-154)."""
+    rule_pack: _builtins.str
+    """The rule pack that its deadlines come from, for example `china-809@2025-08-01`; kept for the life of the version."""
+    submitter: _builtins.str
+    """The officer who proposed this version, a SPIFFE URI."""
+    scenario: _builtins.str
+    """Why it is needed, in the proposer's words."""
+    supplement_request: _builtins.str
+    """The provider's request for what is missing; empty when there was none."""
     @_builtins.property
     def terms(self) -> Global___ContractTerms:
         """The terms."""
@@ -454,6 +539,10 @@ class Contract(_message.Message):
     @_builtins.property
     def updated_at(self) -> _timestamp_pb2.Timestamp:
         """When it last changed."""
+
+    @_builtins.property
+    def deadlines(self) -> _containers.RepeatedCompositeFieldContainer[Global___Deadline]:
+        """Its deadlines, met or not."""
 
     def __init__(
         self,
@@ -472,14 +561,71 @@ class Contract(_message.Message):
         updated_at: _timestamp_pb2.Timestamp | None = ...,
         position: _builtins.int = ...,
         etag: _builtins.str = ...,
+        rule_pack: _builtins.str = ...,
+        deadlines: _abc.Iterable[Global___Deadline] | None = ...,
+        submitter: _builtins.str = ...,
+        scenario: _builtins.str = ...,
+        supplement_request: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "terms", b"terms", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract", b"contract", "created_at", b"created_at", "etag", b"etag", "name", b"name", "position", b"position", "proposer", b"proposer", "signatures", b"signatures", "state", b"state", "state_reason", b"state_reason", "terms", b"terms", "terms_digest", b"terms_digest", "terms_json", b"terms_json", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract", b"contract", "created_at", b"created_at", "deadlines", b"deadlines", "etag", b"etag", "name", b"name", "position", b"position", "proposer", b"proposer", "rule_pack", b"rule_pack", "scenario", b"scenario", "signatures", b"signatures", "state", b"state", "state_reason", b"state_reason", "submitter", b"submitter", "supplement_request", b"supplement_request", "terms", b"terms", "terms_digest", b"terms_digest", "terms_json", b"terms_json", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Contract: _TypeAlias = Contract  # noqa: Y015
+
+@_typing.final
+class Deadline(_message.Message):
+    """A time by which something must have happened."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    DUE_FIELD_NUMBER: _builtins.int
+    MET_AT_FIELD_NUMBER: _builtins.int
+    OVERDUE_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    ASSUMED_YEARS_FIELD_NUMBER: _builtins.int
+    STOPPED_FIELD_NUMBER: _builtins.int
+    kind: Global___DeadlineKind.ValueType
+    """What it is for."""
+    overdue: _builtins.bool
+    """Whether it is past due, or was met late."""
+    rule: _builtins.str
+    """The limit and the article behind it, in words."""
+    stopped: _builtins.bool
+    """Whether the clock is stopped until a supplement comes."""
+    @_builtins.property
+    def due(self) -> _timestamp_pb2.Timestamp:
+        """The end of the last day, or the hour, by which it must have happened. Absent while the clock is stopped."""
+
+    @_builtins.property
+    def met_at(self) -> _timestamp_pb2.Timestamp:
+        """When it happened. Absent while it has not."""
+
+    @_builtins.property
+    def assumed_years(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Years whose official calendar is not known: Monday to Friday was assumed for them."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___DeadlineKind.ValueType = ...,
+        due: _timestamp_pb2.Timestamp | None = ...,
+        met_at: _timestamp_pb2.Timestamp | None = ...,
+        overdue: _builtins.bool = ...,
+        rule: _builtins.str = ...,
+        assumed_years: _abc.Iterable[_builtins.int] | None = ...,
+        stopped: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["due", b"due", "met_at", b"met_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assumed_years", b"assumed_years", "due", b"due", "kind", b"kind", "met_at", b"met_at", "overdue", b"overdue", "rule", b"rule", "stopped", b"stopped"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Deadline: _TypeAlias = Deadline  # noqa: Y015
 
 @_typing.final
 class ContractEvent(_message.Message):
@@ -711,22 +857,32 @@ class RejectContractRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     LEGAL_CITATION_FIELD_NUMBER: _builtins.int
+    REJECTION_REASON_FIELD_NUMBER: _builtins.int
+    CONDITION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The version to refuse, `contracts/{contract}@{version}`."""
     reason: _builtins.str
     """Why, in words."""
     legal_citation: _builtins.str
-    """The law and article, or the published condition, that the refusal rests on."""
+    """The law and article that the refusal rests on."""
+    rejection_reason: Global___RejectionReason.ValueType
+    """Why, by kind."""
+    condition: _builtins.str
+    """The condition that is not met, word for word as the catalogue entry publishes it; required with
+    REJECTION_REASON_CONDITION_NOT_MET, forbidden otherwise.
+    """
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         reason: _builtins.str = ...,
         legal_citation: _builtins.str = ...,
+        rejection_reason: Global___RejectionReason.ValueType = ...,
+        condition: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["legal_citation", b"legal_citation", "name", b"name", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "legal_citation", b"legal_citation", "name", b"name", "reason", b"reason", "rejection_reason", b"rejection_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -821,7 +977,7 @@ class SuspendContractRequest(_message.Message):
     """Why."""
     @_builtins.property
     def rectify_by(self) -> _timestamp_pb2.Timestamp:
-        """By when the cause should be put right. Optional."""
+        """By when the cause must be put right. Required where the rule pack asks for it."""
 
     def __init__(
         self,
@@ -1133,3 +1289,449 @@ class ListContractEventsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListContractEventsResponse: _TypeAlias = ListContractEventsResponse  # noqa: Y015
+
+@_typing.final
+class RequestSupplementRequest(_message.Message):
+    """A request to ask the proposer for what is missing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The version, `contracts/{contract}@{version}`."""
+    missing: _builtins.str
+    """Everything that is missing: there is no second request."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        missing: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["missing", b"missing", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequestSupplementRequest: _TypeAlias = RequestSupplementRequest  # noqa: Y015
+
+@_typing.final
+class RequestSupplementResponse(_message.Message):
+    """The contract whose clock is stopped."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTRACT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def contract(self) -> Global___Contract:
+        """The contract."""
+
+    def __init__(
+        self,
+        *,
+        contract: Global___Contract | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["contract", b"contract"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract", b"contract"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequestSupplementResponse: _TypeAlias = RequestSupplementResponse  # noqa: Y015
+
+@_typing.final
+class SupplementContractRequest(_message.Message):
+    """A request to say that what was missing has been supplied."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SUPPLEMENT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The version, `contracts/{contract}@{version}`."""
+    supplement: _builtins.str
+    """What was supplied, or where it is."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        supplement: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "supplement", b"supplement"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SupplementContractRequest: _TypeAlias = SupplementContractRequest  # noqa: Y015
+
+@_typing.final
+class SupplementContractResponse(_message.Message):
+    """The contract whose clock goes on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTRACT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def contract(self) -> Global___Contract:
+        """The contract."""
+
+    def __init__(
+        self,
+        *,
+        contract: Global___Contract | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["contract", b"contract"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract", b"contract"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SupplementContractResponse: _TypeAlias = SupplementContractResponse  # noqa: Y015
+
+@_typing.final
+class ExtendAnswerRequest(_message.Message):
+    """A request for more time to answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    AUTHORITY_REFERENCE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The version, `contracts/{contract}@{version}`."""
+    amount: _builtins.int
+    """How much more time, in the unit of the rule pack's extension; at most what it allows, once."""
+    authority_reference: _builtins.str
+    """The document by which the authority in charge consented."""
+    reason: _builtins.str
+    """Why."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        amount: _builtins.int = ...,
+        authority_reference: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "authority_reference", b"authority_reference", "name", b"name", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExtendAnswerRequest: _TypeAlias = ExtendAnswerRequest  # noqa: Y015
+
+@_typing.final
+class ExtendAnswerResponse(_message.Message):
+    """The contract with the later deadline."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTRACT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def contract(self) -> Global___Contract:
+        """The contract."""
+
+    def __init__(
+        self,
+        *,
+        contract: Global___Contract | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["contract", b"contract"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract", b"contract"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExtendAnswerResponse: _TypeAlias = ExtendAnswerResponse  # noqa: Y015
+
+@_typing.final
+class EmergencyUse(_message.Message):
+    """One use of a contract in an emergency, without the consent it otherwise needs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXCHANGE_FIELD_NUMBER: _builtins.int
+    CONTRACT_FIELD_NUMBER: _builtins.int
+    CALLER_FIELD_NUMBER: _builtins.int
+    JUSTIFICATION_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    REVIEW_FIELD_NUMBER: _builtins.int
+    REVIEWER_FIELD_NUMBER: _builtins.int
+    JUSTIFIED_FIELD_NUMBER: _builtins.int
+    FINDING_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    exchange: _builtins.str
+    """`exchanges/{uuid}`."""
+    contract: _builtins.str
+    """The contract version."""
+    caller: _builtins.str
+    """The system that asked, a SPIFFE URI."""
+    justification: _builtins.str
+    """The justification that it gave."""
+    reviewer: _builtins.str
+    """Who reviewed it, a SPIFFE URI; empty while nobody has."""
+    justified: _builtins.bool
+    """Whether the reviewer found it justified."""
+    finding: _builtins.str
+    """What the reviewer wrote."""
+    position: _builtins.int
+    """The ledger position of the release."""
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    @_builtins.property
+    def review(self) -> Global___Deadline:
+        """The deadline of its review."""
+
+    def __init__(
+        self,
+        *,
+        exchange: _builtins.str = ...,
+        contract: _builtins.str = ...,
+        caller: _builtins.str = ...,
+        justification: _builtins.str = ...,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        review: Global___Deadline | None = ...,
+        reviewer: _builtins.str = ...,
+        justified: _builtins.bool = ...,
+        finding: _builtins.str = ...,
+        position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "review", b"review"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "caller", b"caller", "contract", b"contract", "exchange", b"exchange", "finding", b"finding", "justification", b"justification", "justified", b"justified", "position", b"position", "review", b"review", "reviewer", b"reviewer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EmergencyUse: _TypeAlias = EmergencyUse  # noqa: Y015
+
+@_typing.final
+class ListEmergencyUsesRequest(_message.Message):
+    """A request for a page of emergency uses."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTRACT_FIELD_NUMBER: _builtins.int
+    UNREVIEWED_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    contract: _builtins.str
+    """Only uses of this contract, `contracts/{contract}`; empty for all that the caller may see."""
+    unreviewed: _builtins.bool
+    """Only those without a review."""
+    page_size: _builtins.int
+    """At most so many; 0 means 50, more than 1000 means 1000."""
+    page_token: _builtins.str
+    """The next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        contract: _builtins.str = ...,
+        unreviewed: _builtins.bool = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract", b"contract", "page_size", b"page_size", "page_token", b"page_token", "unreviewed", b"unreviewed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEmergencyUsesRequest: _TypeAlias = ListEmergencyUsesRequest  # noqa: Y015
+
+@_typing.final
+class ListEmergencyUsesResponse(_message.Message):
+    """A page of emergency uses."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """The token of the next page; empty at the end."""
+    @_builtins.property
+    def uses(self) -> _containers.RepeatedCompositeFieldContainer[Global___EmergencyUse]:
+        """The uses, newest first."""
+
+    def __init__(
+        self,
+        *,
+        uses: _abc.Iterable[Global___EmergencyUse] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "uses", b"uses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEmergencyUsesResponse: _TypeAlias = ListEmergencyUsesResponse  # noqa: Y015
+
+@_typing.final
+class ReviewEmergencyUseRequest(_message.Message):
+    """A request to record a review."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXCHANGE_FIELD_NUMBER: _builtins.int
+    JUSTIFIED_FIELD_NUMBER: _builtins.int
+    FINDING_FIELD_NUMBER: _builtins.int
+    exchange: _builtins.str
+    """`exchanges/{uuid}`."""
+    justified: _builtins.bool
+    """Whether the use was justified."""
+    finding: _builtins.str
+    """What was found."""
+    def __init__(
+        self,
+        *,
+        exchange: _builtins.str = ...,
+        justified: _builtins.bool = ...,
+        finding: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exchange", b"exchange", "finding", b"finding", "justified", b"justified"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReviewEmergencyUseRequest: _TypeAlias = ReviewEmergencyUseRequest  # noqa: Y015
+
+@_typing.final
+class ReviewEmergencyUseResponse(_message.Message):
+    """The reviewed use."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def use(self) -> Global___EmergencyUse:
+        """The use."""
+
+    def __init__(
+        self,
+        *,
+        use: Global___EmergencyUse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["use", b"use"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["use", b"use"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReviewEmergencyUseResponse: _TypeAlias = ReviewEmergencyUseResponse  # noqa: Y015
+
+@_typing.final
+class DryRunContractRequest(_message.Message):
+    """A request to try other terms on the recorded past."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTRACT_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    contract: _builtins.str
+    """The contract whose exchanges are tried, `contracts/{contract}`."""
+    @_builtins.property
+    def terms(self) -> Global___ContractTerms:
+        """The terms to try."""
+
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """Only exchanges since then. Optional."""
+
+    def __init__(
+        self,
+        *,
+        contract: _builtins.str = ...,
+        terms: Global___ContractTerms | None = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since", "terms", b"terms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract", b"contract", "since", b"since", "terms", b"terms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DryRunContractRequest: _TypeAlias = DryRunContractRequest  # noqa: Y015
+
+@_typing.final
+class ChangedDecision(_message.Message):
+    """A kind of exchange that would be decided otherwise."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDED_FIELD_NUMBER: _builtins.int
+    TRIED_FIELD_NUMBER: _builtins.int
+    REASONS_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    EXAMPLES_FIELD_NUMBER: _builtins.int
+    recorded: _builtins.str
+    """What was decided."""
+    tried: _builtins.str
+    """What would be decided."""
+    reasons: _builtins.str
+    """The reasons of the refusal, recorded or tried, separated by commas."""
+    count: _builtins.int
+    """How many exchanges."""
+    @_builtins.property
+    def examples(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """A few of them, `exchanges/{uuid}`, newest first."""
+
+    def __init__(
+        self,
+        *,
+        recorded: _builtins.str = ...,
+        tried: _builtins.str = ...,
+        reasons: _builtins.str = ...,
+        count: _builtins.int = ...,
+        examples: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "examples", b"examples", "reasons", b"reasons", "recorded", b"recorded", "tried", b"tried"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangedDecision: _TypeAlias = ChangedDecision  # noqa: Y015
+
+@_typing.final
+class DryRunContractResponse(_message.Message):
+    """What other terms would have changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRIED_FIELD_NUMBER: _builtins.int
+    CHANGED_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    UNDECIDED_FIELD_NUMBER: _builtins.int
+    tried: _builtins.int
+    """How many recorded exchanges were tried."""
+    changed: _builtins.int
+    """How many would be decided otherwise."""
+    undecided: _builtins.int
+    """How many of those tried nobody can decide anew, because the log does not hold what was asked."""
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChangedDecision]:
+        """Those, by kind."""
+
+    def __init__(
+        self,
+        *,
+        tried: _builtins.int = ...,
+        changed: _builtins.int = ...,
+        changes: _abc.Iterable[Global___ChangedDecision] | None = ...,
+        undecided: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "changes", b"changes", "tried", b"tried", "undecided", b"undecided"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DryRunContractResponse: _TypeAlias = DryRunContractResponse  # noqa: Y015

@@ -90,6 +90,36 @@ class ContractServiceStub:
                 request_serializer=isthmus_dot_v1_dot_contract__service__pb2.ListContractEventsRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_contract__service__pb2.ListContractEventsResponse.FromString,
                 _registered_method=True)
+        self.RequestSupplement = channel.unary_unary(
+                '/isthmus.v1.ContractService/RequestSupplement',
+                request_serializer=isthmus_dot_v1_dot_contract__service__pb2.RequestSupplementRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_contract__service__pb2.RequestSupplementResponse.FromString,
+                _registered_method=True)
+        self.SupplementContract = channel.unary_unary(
+                '/isthmus.v1.ContractService/SupplementContract',
+                request_serializer=isthmus_dot_v1_dot_contract__service__pb2.SupplementContractRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_contract__service__pb2.SupplementContractResponse.FromString,
+                _registered_method=True)
+        self.ExtendAnswer = channel.unary_unary(
+                '/isthmus.v1.ContractService/ExtendAnswer',
+                request_serializer=isthmus_dot_v1_dot_contract__service__pb2.ExtendAnswerRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_contract__service__pb2.ExtendAnswerResponse.FromString,
+                _registered_method=True)
+        self.ListEmergencyUses = channel.unary_unary(
+                '/isthmus.v1.ContractService/ListEmergencyUses',
+                request_serializer=isthmus_dot_v1_dot_contract__service__pb2.ListEmergencyUsesRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_contract__service__pb2.ListEmergencyUsesResponse.FromString,
+                _registered_method=True)
+        self.ReviewEmergencyUse = channel.unary_unary(
+                '/isthmus.v1.ContractService/ReviewEmergencyUse',
+                request_serializer=isthmus_dot_v1_dot_contract__service__pb2.ReviewEmergencyUseRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_contract__service__pb2.ReviewEmergencyUseResponse.FromString,
+                _registered_method=True)
+        self.DryRunContract = channel.unary_unary(
+                '/isthmus.v1.ContractService/DryRunContract',
+                request_serializer=isthmus_dot_v1_dot_contract__service__pb2.DryRunContractRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_contract__service__pb2.DryRunContractResponse.FromString,
+                _registered_method=True)
 
 
 class ContractServiceServicer:
@@ -174,6 +204,48 @@ class ContractServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RequestSupplement(self, request, context):
+        """Asks the proposer, once, for everything that is missing (一次性告知); the answer clock stops until it comes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SupplementContract(self, request, context):
+        """Says that what was missing has been supplied; the answer clock goes on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExtendAnswer(self, request, context):
+        """Gives the provider more time to answer, with the consent of the authority in charge.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListEmergencyUses(self, request, context):
+        """Lists emergency uses, newest first; those that await a review when asked for.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReviewEmergencyUse(self, request, context):
+        """Records the review of an emergency use by an officer of the provider.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DryRunContract(self, request, context):
+        """Says which recorded exchanges of a contract would be decided otherwise under other terms.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ContractServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -231,6 +303,36 @@ def add_ContractServiceServicer_to_server(servicer, server):
                     servicer.ListContractEvents,
                     request_deserializer=isthmus_dot_v1_dot_contract__service__pb2.ListContractEventsRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_contract__service__pb2.ListContractEventsResponse.SerializeToString,
+            ),
+            'RequestSupplement': grpc.unary_unary_rpc_method_handler(
+                    servicer.RequestSupplement,
+                    request_deserializer=isthmus_dot_v1_dot_contract__service__pb2.RequestSupplementRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_contract__service__pb2.RequestSupplementResponse.SerializeToString,
+            ),
+            'SupplementContract': grpc.unary_unary_rpc_method_handler(
+                    servicer.SupplementContract,
+                    request_deserializer=isthmus_dot_v1_dot_contract__service__pb2.SupplementContractRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_contract__service__pb2.SupplementContractResponse.SerializeToString,
+            ),
+            'ExtendAnswer': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExtendAnswer,
+                    request_deserializer=isthmus_dot_v1_dot_contract__service__pb2.ExtendAnswerRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_contract__service__pb2.ExtendAnswerResponse.SerializeToString,
+            ),
+            'ListEmergencyUses': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEmergencyUses,
+                    request_deserializer=isthmus_dot_v1_dot_contract__service__pb2.ListEmergencyUsesRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_contract__service__pb2.ListEmergencyUsesResponse.SerializeToString,
+            ),
+            'ReviewEmergencyUse': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReviewEmergencyUse,
+                    request_deserializer=isthmus_dot_v1_dot_contract__service__pb2.ReviewEmergencyUseRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_contract__service__pb2.ReviewEmergencyUseResponse.SerializeToString,
+            ),
+            'DryRunContract': grpc.unary_unary_rpc_method_handler(
+                    servicer.DryRunContract,
+                    request_deserializer=isthmus_dot_v1_dot_contract__service__pb2.DryRunContractRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_contract__service__pb2.DryRunContractResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -531,6 +633,168 @@ class ContractService:
             '/isthmus.v1.ContractService/ListContractEvents',
             isthmus_dot_v1_dot_contract__service__pb2.ListContractEventsRequest.SerializeToString,
             isthmus_dot_v1_dot_contract__service__pb2.ListContractEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RequestSupplement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.ContractService/RequestSupplement',
+            isthmus_dot_v1_dot_contract__service__pb2.RequestSupplementRequest.SerializeToString,
+            isthmus_dot_v1_dot_contract__service__pb2.RequestSupplementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SupplementContract(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.ContractService/SupplementContract',
+            isthmus_dot_v1_dot_contract__service__pb2.SupplementContractRequest.SerializeToString,
+            isthmus_dot_v1_dot_contract__service__pb2.SupplementContractResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExtendAnswer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.ContractService/ExtendAnswer',
+            isthmus_dot_v1_dot_contract__service__pb2.ExtendAnswerRequest.SerializeToString,
+            isthmus_dot_v1_dot_contract__service__pb2.ExtendAnswerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEmergencyUses(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.ContractService/ListEmergencyUses',
+            isthmus_dot_v1_dot_contract__service__pb2.ListEmergencyUsesRequest.SerializeToString,
+            isthmus_dot_v1_dot_contract__service__pb2.ListEmergencyUsesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReviewEmergencyUse(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.ContractService/ReviewEmergencyUse',
+            isthmus_dot_v1_dot_contract__service__pb2.ReviewEmergencyUseRequest.SerializeToString,
+            isthmus_dot_v1_dot_contract__service__pb2.ReviewEmergencyUseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DryRunContract(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.ContractService/DryRunContract',
+            isthmus_dot_v1_dot_contract__service__pb2.DryRunContractRequest.SerializeToString,
+            isthmus_dot_v1_dot_contract__service__pb2.DryRunContractResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -40,6 +40,18 @@ class ContractServiceStub:
     """Lists the newest version of each contract that the caller may see."""
     ListContractEvents: _grpc.UnaryUnaryMultiCallable[_contract_service_pb2.ListContractEventsRequest, _contract_service_pb2.ListContractEventsResponse]
     """Lists what happened to a contract, oldest first."""
+    RequestSupplement: _grpc.UnaryUnaryMultiCallable[_contract_service_pb2.RequestSupplementRequest, _contract_service_pb2.RequestSupplementResponse]
+    """Asks the proposer, once, for everything that is missing (一次性告知); the answer clock stops until it comes."""
+    SupplementContract: _grpc.UnaryUnaryMultiCallable[_contract_service_pb2.SupplementContractRequest, _contract_service_pb2.SupplementContractResponse]
+    """Says that what was missing has been supplied; the answer clock goes on."""
+    ExtendAnswer: _grpc.UnaryUnaryMultiCallable[_contract_service_pb2.ExtendAnswerRequest, _contract_service_pb2.ExtendAnswerResponse]
+    """Gives the provider more time to answer, with the consent of the authority in charge."""
+    ListEmergencyUses: _grpc.UnaryUnaryMultiCallable[_contract_service_pb2.ListEmergencyUsesRequest, _contract_service_pb2.ListEmergencyUsesResponse]
+    """Lists emergency uses, newest first; those that await a review when asked for."""
+    ReviewEmergencyUse: _grpc.UnaryUnaryMultiCallable[_contract_service_pb2.ReviewEmergencyUseRequest, _contract_service_pb2.ReviewEmergencyUseResponse]
+    """Records the review of an emergency use by an officer of the provider."""
+    DryRunContract: _grpc.UnaryUnaryMultiCallable[_contract_service_pb2.DryRunContractRequest, _contract_service_pb2.DryRunContractResponse]
+    """Says which recorded exchanges of a contract would be decided otherwise under other terms."""
 
 class ContractServiceServicer(metaclass=_abc_1.ABCMeta):
     """Exchange contracts between two departments. Served by the gateway, called by officers of the parties."""
@@ -133,5 +145,53 @@ class ContractServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _grpc.ServicerContext,
     ) -> _contract_service_pb2.ListContractEventsResponse:
         """Lists what happened to a contract, oldest first."""
+
+    @_abc_1.abstractmethod
+    def RequestSupplement(
+        self,
+        request: _contract_service_pb2.RequestSupplementRequest,
+        context: _grpc.ServicerContext,
+    ) -> _contract_service_pb2.RequestSupplementResponse:
+        """Asks the proposer, once, for everything that is missing (一次性告知); the answer clock stops until it comes."""
+
+    @_abc_1.abstractmethod
+    def SupplementContract(
+        self,
+        request: _contract_service_pb2.SupplementContractRequest,
+        context: _grpc.ServicerContext,
+    ) -> _contract_service_pb2.SupplementContractResponse:
+        """Says that what was missing has been supplied; the answer clock goes on."""
+
+    @_abc_1.abstractmethod
+    def ExtendAnswer(
+        self,
+        request: _contract_service_pb2.ExtendAnswerRequest,
+        context: _grpc.ServicerContext,
+    ) -> _contract_service_pb2.ExtendAnswerResponse:
+        """Gives the provider more time to answer, with the consent of the authority in charge."""
+
+    @_abc_1.abstractmethod
+    def ListEmergencyUses(
+        self,
+        request: _contract_service_pb2.ListEmergencyUsesRequest,
+        context: _grpc.ServicerContext,
+    ) -> _contract_service_pb2.ListEmergencyUsesResponse:
+        """Lists emergency uses, newest first; those that await a review when asked for."""
+
+    @_abc_1.abstractmethod
+    def ReviewEmergencyUse(
+        self,
+        request: _contract_service_pb2.ReviewEmergencyUseRequest,
+        context: _grpc.ServicerContext,
+    ) -> _contract_service_pb2.ReviewEmergencyUseResponse:
+        """Records the review of an emergency use by an officer of the provider."""
+
+    @_abc_1.abstractmethod
+    def DryRunContract(
+        self,
+        request: _contract_service_pb2.DryRunContractRequest,
+        context: _grpc.ServicerContext,
+    ) -> _contract_service_pb2.DryRunContractResponse:
+        """Says which recorded exchanges of a contract would be decided otherwise under other terms."""
 
 def add_ContractServiceServicer_to_server(servicer: ContractServiceServicer, server: _grpc.Server) -> None: ...

@@ -82,22 +82,28 @@ class ExchangeContext(_message.Message):
     CONTRACT_FIELD_NUMBER: _builtins.int
     PURPOSE_FIELD_NUMBER: _builtins.int
     CASE_REFERENCE_FIELD_NUMBER: _builtins.int
+    EMERGENCY_FIELD_NUMBER: _builtins.int
     contract: _builtins.str
     """The contract, `contracts/{contract}`: the version in force is used."""
     purpose: _builtins.str
     """The purpose, one of the contract's, word for word."""
     case_reference: _builtins.str
     """The number of the consumer's case or matter that needs the facts (办件编号); no personal data."""
+    emergency: _builtins.str
+    """Set in an emergency, where the contract allows it, to go without the consent it otherwise needs: why a life or
+    health depends on it; no personal data. Recorded loudly, and reviewed.
+    """
     def __init__(
         self,
         *,
         contract: _builtins.str = ...,
         purpose: _builtins.str = ...,
         case_reference: _builtins.str = ...,
+        emergency: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_reference", b"case_reference", "contract", b"contract", "purpose", b"purpose"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_reference", b"case_reference", "contract", b"contract", "emergency", b"emergency", "purpose", b"purpose"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -78,6 +78,10 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """The consent was given to another version of the contract."""
     REASON_QUOTA_EXHAUSTED: _Reason.ValueType  # 50
     """A quota of the contract is used up."""
+    REASON_RATE_LIMITED: _Reason.ValueType  # 51
+    """The caller sends faster than this gateway accepts; nothing was recorded."""
+    REASON_BREAK_GLASS_NOT_ALLOWED: _Reason.ValueType  # 55
+    """The contract does not allow emergency use by this system, or the emergency is not justified."""
     REASON_POLICY_ERROR: _Reason.ValueType  # 60
     """The policy engine reported an error; refused as a precaution."""
     REASON_PROVIDER_VETO: _Reason.ValueType  # 70
@@ -112,6 +116,12 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """A signed statement is forged, malformed, or says something other than the request."""
     REASON_TERMS_INVALID: _Reason.ValueType  # 96
     """The terms contradict the catalogue entry, or themselves."""
+    REASON_TWO_PERSON_RULE: _Reason.ValueType  # 99
+    """The rule pack asks for two people: who submitted may not also approve."""
+    REASON_CONDITION_NOT_PUBLISHED: _Reason.ValueType  # 100
+    """A refusal cites a condition that the catalogue entry does not publish."""
+    REASON_ELEMENT_HAS_SOURCE: _Reason.ValueType  # 101
+    """Another dataset is the source of this data element already."""
     REASON_UNIMPLEMENTED: _Reason.ValueType  # 97
     """This method is part of the API and not served by this version."""
     REASON_INTERNAL: _Reason.ValueType  # 98
@@ -178,6 +188,10 @@ REASON_CONSENT_TERMS_CHANGED: Reason.ValueType  # 47
 """The consent was given to another version of the contract."""
 REASON_QUOTA_EXHAUSTED: Reason.ValueType  # 50
 """A quota of the contract is used up."""
+REASON_RATE_LIMITED: Reason.ValueType  # 51
+"""The caller sends faster than this gateway accepts; nothing was recorded."""
+REASON_BREAK_GLASS_NOT_ALLOWED: Reason.ValueType  # 55
+"""The contract does not allow emergency use by this system, or the emergency is not justified."""
 REASON_POLICY_ERROR: Reason.ValueType  # 60
 """The policy engine reported an error; refused as a precaution."""
 REASON_PROVIDER_VETO: Reason.ValueType  # 70
@@ -212,6 +226,12 @@ REASON_STATEMENT_INVALID: Reason.ValueType  # 95
 """A signed statement is forged, malformed, or says something other than the request."""
 REASON_TERMS_INVALID: Reason.ValueType  # 96
 """The terms contradict the catalogue entry, or themselves."""
+REASON_TWO_PERSON_RULE: Reason.ValueType  # 99
+"""The rule pack asks for two people: who submitted may not also approve."""
+REASON_CONDITION_NOT_PUBLISHED: Reason.ValueType  # 100
+"""A refusal cites a condition that the catalogue entry does not publish."""
+REASON_ELEMENT_HAS_SOURCE: Reason.ValueType  # 101
+"""Another dataset is the source of this data element already."""
 REASON_UNIMPLEMENTED: Reason.ValueType  # 97
 """This method is part of the API and not served by this version."""
 REASON_INTERNAL: Reason.ValueType  # 98

@@ -3,7 +3,9 @@
 The list is read again in every transaction that decides something, so a denial is a fence like a withdrawal.
 """
 
+import hashlib
 import re
+import secrets
 from collections.abc import Collection
 from typing import Final
 
@@ -58,6 +60,8 @@ def deny_certificate(ledger: Ledger, thumbprint: str, reason: str, actor: Identi
         query = sa.select(table.c.position).where(table.c.thumbprint == thumbprint)
         if (known := tx.connection.execute(query).scalar()) is not None:
             return int(known)
+        # Free text: the log holds only a commitment to it, as of every other reason.
+        nonce = secrets.token_bytes(32)
         position = tx.append(
             AccessRecord(
                 exchange=str(new_exchange(tx.now)),
@@ -66,8 +70,9 @@ def deny_certificate(ledger: Ledger, thumbprint: str, reason: str, actor: Identi
                 caller=actor.uri,
                 action="DenyCertificate",
                 resource=f"certificates/{thumbprint}",
-                change={"reason": reason},
-            )
+                change={"reason_commitment": hashlib.sha256(nonce + reason.encode()).hexdigest()},
+            ),
+            detail={"reason": reason, "reason_nonce": nonce.hex()},
         )
         tx.connection.execute(
             table.insert().values(

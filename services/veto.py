@@ -61,8 +61,10 @@ class VetoRules:
             raise Veto(f"{item.dataset} {why}")
         self._check_use(item, dataset)
         fields = tuple(self._allowed(dataset.name, each) for each in item.fields)
-        for predicate in (*item.row_filters, *([item.predicate] if item.predicate else [])):
-            self._check_predicate(dataset, predicate)
+        for row_filter in item.row_filters:
+            self._check_predicate(dataset, row_filter)
+        if item.predicate:
+            self._check_question(dataset, item.predicate)
         return Manifested(dataset, fields)
 
     def knows(self, dataset: DatasetName) -> bool:
@@ -103,6 +105,13 @@ class VetoRules:
         if granted.transform.kind is TransformKind.HASH and not self._hashes:
             raise Veto("this node has no hash_key to hash with")
         return field
+
+    def _check_question(self, dataset: DatasetEntry, predicate: Predicate) -> None:
+        field = self.known_field(dataset, predicate.field)
+        # A yes or a no tells as much as the value does to somebody who asks often enough.
+        if set(field.transforms) == {TransformKind.OMIT.value}:
+            raise Veto(f"the field {quoted(field.name)} never leaves, not even as a yes or a no")
+        self._check_predicate(dataset, predicate)
 
     def _check_predicate(self, dataset: DatasetEntry, predicate: Predicate) -> None:
         field = self.known_field(dataset, predicate.field)

@@ -8,6 +8,7 @@ from audit.ledger.errors import (
     LedgerRefused,
     LedgerRolledBack,
     LedgerUnavailable,
+    LedgerUnpinned,
 )
 from audit.ledger.ledger import Ledger
 from audit.ledger.transaction import Commit, Transaction
@@ -24,5 +25,6 @@ __all__ = [
     "LedgerRefused",
     "LedgerRolledBack",
     "LedgerUnavailable",
+    "LedgerUnpinned",
     "Transaction",
 ]

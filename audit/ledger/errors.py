@@ -1,6 +1,7 @@
 """Why a ledger cannot be used. All answer UNAVAILABLE: without its ledger the gateway releases nothing."""
 
 from datetime import timedelta
+from pathlib import Path
 
 from isthmus.errors import AlreadyExists, Unavailable
 from isthmus.reasons import Reason
@@ -31,6 +32,17 @@ class LedgerRolledBack(LedgerRefused):
             "put back, or its newest part is lost. Restore the copy that reaches the pinned checkpoint. If that is "
             "lost for good, keep the pin as evidence, report the gap to the auditors, and begin a new log with a "
             "new key"
+        )
+
+
+class LedgerUnpinned(LedgerRefused):
+    """The log holds records, and the pin that would notice an old copy is missing."""
+
+    def __init__(self, pin: Path, size: int) -> None:
+        super().__init__(
+            f"it holds {size} records, but there is no pin at {pin}, so an old copy would go unnoticed. Copy the pin "
+            "of another process of this ledger there, or a checkpoint that an auditor kept (`isthmus audit "
+            "checkpoint` prints one)"
         )
 
 

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +18,7 @@ from audit.ledger.errors import (
     LedgerKeyMismatch,
     LedgerRolledBack,
     LedgerUnavailable,
+    LedgerUnpinned,
 )
 from audit.ledger.pin import Pin
 from audit.ledger.schema import METADATA, checkpoints, meta, records
@@ -34,6 +35,8 @@ from audit.tlog.tree import Edge, Tree
 
 T = TypeVar("T")
 SCHEMA_VERSION = "1"
+MAX_CLOCK_SKEW = timedelta(seconds=60)
+"""How far a process's clock may be behind the newest checkpoint before its transactions are refused."""
 
 
 class Ledger:
@@ -85,6 +88,7 @@ class Ledger:
 
         Raises:
             LedgerRolledBack, LedgerForked: the database contradicts the pin.
+            LedgerUnpinned: the log holds records, and the pin is missing.
             LedgerDamaged: it contradicts itself.
             LedgerKeyMismatch: it was begun with another key.
             LedgerUnavailable: it cannot be opened or written.
@@ -196,7 +200,7 @@ class Ledger:
         connection = self._connection(deadline)
         with connection.begin() as begun:
             head, edge = self._current(connection)
-            transaction = Transaction(connection, self._clock(), head.size)
+            transaction = Transaction(connection, self._now(head), head.size)
             value = work(transaction)
             if not begun.is_active:
                 raise RuntimeError("the work ended the ledger's transaction, which only the ledger may")
@@ -208,6 +212,13 @@ class Ledger:
         self._edge, self._seen = (head, edge), head
         hashes = {row[0]: row[2] for row in transaction.rows}
         return Commit(value, head.size, head.note.decode(), hashes), head
+
+    def _now(self, head: Head) -> datetime:
+        """The clock, but never before the newest checkpoint: a window that ended has ended for every process."""
+        now, latest = self._clock(), datetime.fromtimestamp(head.at_ms / 1000, UTC)
+        if (behind := latest - now) > MAX_CLOCK_SKEW:
+            raise LedgerUnavailable(f"this process's clock is {behind} behind the log; set the clocks right")
+        return max(now, latest)
 
     def _connection(self, deadline: float) -> sa.Connection:
         if self._writer is None:
@@ -290,6 +301,8 @@ class Ledger:
         if self._pin is None or self._seen is None:
             return
         pinned, head = self._pin.read(), self._seen
+        if pinned is None and head.size:
+            raise LedgerUnpinned(self._pin.path, head.size)
         if pinned and pinned.size > head.size:
             raise LedgerRolledBack(head.size, pinned.size)
         if pinned:

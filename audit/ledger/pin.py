@@ -44,6 +44,11 @@ class Pin:
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ledger-pin", daemon=True)
 
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._path
+
     def read(self) -> Checkpoint | None:
         """The pinned checkpoint; None when nothing was pinned yet.
 

@@ -167,7 +167,7 @@ def test_an_export_is_not_served_and_says_so(world: AuditWorld) -> None:
 def test_a_denied_certificate_sees_nothing_any_more(world: AuditWorld) -> None:
     list(world.audit(AUDITOR).records())
     thumbprint = leaves(world)[-1].certificate
-    append(world.ledger, control("DenyCertificate", f"certificates/{thumbprint}"))
+    append(world.server.ledger, control("DenyCertificate", f"certificates/{thumbprint}"))
     audit = world.audit(AUDITOR)
     calls: list[Callable[[], object]] = [
         lambda: list(audit.records()),

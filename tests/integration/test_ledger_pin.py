@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from audit.ledger import LedgerForked, LedgerRefused, LedgerRolledBack, LedgerUnavailable
+from audit.ledger import LedgerForked, LedgerRefused, LedgerRolledBack, LedgerUnavailable, LedgerUnpinned
 from audit.ledger.pin import Pin
 from audit.tlog.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from tests.unit.audit.ledger_world import KEY, OTHER_KEY, append, decision, ledger_in
@@ -164,11 +164,20 @@ def test_a_pin_that_cannot_be_written_stops_the_ledger_until_it_can(tmp_path: Pa
     assert open_checkpoint((place / "pin").read_bytes(), KEY.verifier).checkpoint.size == size + 1
 
 
-def test_a_missing_pin_is_begun_anew(tmp_path: Path) -> None:
+def test_an_old_copy_is_not_taken_for_new_where_the_pin_was_removed(tmp_path: Path) -> None:
     with ledger_in(tmp_path, pin=None) as ledger:
         append(ledger, decision())
+        checkpoint = ledger.newest().note
+    with pytest.raises(LedgerUnpinned, match="there is no pin at"), ledger_in(tmp_path):
+        pass
+    (tmp_path / "pin").write_bytes(checkpoint)
     with ledger_in(tmp_path):
         assert pinned(tmp_path) == 1
+
+
+def test_an_empty_log_begins_its_pin(tmp_path: Path) -> None:
+    with ledger_in(tmp_path):
+        assert pinned(tmp_path) == 0
 
 
 def test_processes_that_share_a_pin_keep_the_newest(tmp_path: Path) -> None:

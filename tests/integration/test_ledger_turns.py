@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -62,6 +63,19 @@ def test_several_ledgers_of_one_database_take_turns_and_notice_each_other(ledger
     other.close()
     assert positions == list(range(6))
     assert verify_ledger(url, KEY.verifier).size == 6
+
+
+def test_time_never_goes_back_in_the_log_whatever_a_process_s_clock_says(url: str) -> None:
+    noon = datetime(2026, 11, 23, 12, tzinfo=UTC)
+    ahead = open_ledger(url, clock=lambda: noon)
+    behind = open_ledger(url, clock=lambda: noon - timedelta(seconds=1))
+    far_behind = open_ledger(url, clock=lambda: noon - timedelta(seconds=61))
+    append(ahead, decision())
+    assert behind.transact(lambda transaction: transaction.now).value == noon
+    with pytest.raises(LedgerUnavailable, match="0:01:01 behind the log; set the clocks right"):
+        append(far_behind, decision())
+    for each in (ahead, behind, far_behind):
+        each.close()
 
 
 def test_a_locked_ledger_refuses_in_time_and_recovers_by_itself(ledger: Ledger, url: str) -> None:

@@ -140,6 +140,14 @@ def test_a_question_that_does_not_suit_its_field_is_vetoed(world: Any, question:
     refused(world.fetch(world.item(mode="VERIFY", fields=[], predicate=question)), words="cannot be asked")
 
 
+def test_a_field_that_never_leaves_is_not_betrayed_by_yes_and_no(world: Any) -> None:
+    question = predicate("secret", "EQ", {"string": "x"})
+    refused(
+        world.fetch(world.item(mode="VERIFY", fields=[], predicate=question)),
+        words="not even as a yes or a no",
+    )
+
+
 def test_a_case_blind_database_cannot_hand_out_somebody_elses_row(world: Any) -> None:
     with sqlite3.connect(world.folder / "people.db") as connection:
         connection.execute("ALTER TABLE 人口 RENAME TO 原表")

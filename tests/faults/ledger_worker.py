@@ -12,6 +12,7 @@ import json
 import os
 import resource
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 from audit.ledger import Ledger, LedgerUnavailable
@@ -45,7 +46,7 @@ def run(directory: Path, trains: int) -> None:
         if done == trains:
             return
         try:
-            with ledger_in(directory) as ledger:
+            with ledger_in(directory, clock=lambda: datetime.now(UTC)) as ledger:
                 while done < trains:
                     done += train(ledger, done) or reopen()
         except LedgerUnavailable as error:

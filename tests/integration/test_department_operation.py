@@ -36,7 +36,7 @@ def health(channel: grpc.Channel) -> int:
 def wait_for_health(channel: grpc.Channel, status: int) -> None:
     stub = health_pb2_grpc.HealthStub(channel)
     request = health_pb2.HealthCheckRequest(service="isthmus.v1.DepartmentService")
-    for answer in stub.Watch(request, timeout=20):
+    for answer in stub.Watch(request, timeout=90):
         if answer.status == status:
             return
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from gateway.departments import Node
 from gateway.exchange.train import TrainLimits
+from gateway.rulebook import DEFAULT_PACK
 from isthmus.config import load
 from isthmus.identity import SLUG, Identity, Role, require_trust_domain
 
@@ -88,10 +89,36 @@ class ExchangeSection:
         if min(self.waiting, self.aboard, self.max_response_bytes) < 1 or self.fetch_timeout_seconds <= 0:
             raise ValueError("every bound must be more than 0")
 
-    @property
-    def limits(self) -> TrainLimits:
-        """The limits of a train."""
-        return TrainLimits(waiting=self.waiting, aboard=self.aboard)
+    def limits(self, workers: int) -> TrainLimits:
+        """The limits of a train: never more than three quarters of the workers, so that one slow department cannot
+        take them all from withdrawals and from other departments.
+        """
+        return TrainLimits(waiting=min(self.waiting, max(1, workers * 3 // 4)), aboard=self.aboard)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RulesSection:
+    """The rule pack that new cases begin under, and the deployment's own packs and calendars; the clerk's interval."""
+
+    pack: str = DEFAULT_PACK
+    folder: Path | None = None
+    calendars: Path | None = None
+    clerk_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        if self.clerk_seconds <= 0:
+            raise ValueError("clerk_seconds must be more than 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitsSection:
+    """How many exchanges one system may begin here in a second; 0 for no limit. See `gateway.limits`."""
+
+    exchanges_per_second: int = 0
+
+    def __post_init__(self) -> None:
+        if self.exchanges_per_second < 0:
+            raise ValueError("exchanges_per_second must be 0, for no limit, or more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +146,8 @@ class Config:
     metrics: MetricsSection = field(default_factory=MetricsSection)
     policy: PolicySection = field(default_factory=PolicySection)
     exchange: ExchangeSection = field(default_factory=ExchangeSection)
+    limits: LimitsSection = field(default_factory=LimitsSection)
+    rules: RulesSection = field(default_factory=RulesSection)
     departments: dict[str, DepartmentSection] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

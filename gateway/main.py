@@ -12,10 +12,16 @@ from audit.keys import KeyFileError, load_log_key, load_subject_tokens
 from audit.ledger import Ledger
 from gateway.catalogue.departments import KnownDepartment
 from gateway.catalogue.service import CatalogService
+from gateway.clerk.clerk import Clerk
+from gateway.clocks.pack import UnknownPack
 from gateway.config import Config, load_config
+from gateway.consents.clerk import ConsentClerk
 from gateway.consents.service import ConsentService
+from gateway.contracts.clerk import ContractClerk
 from gateway.contracts.service import ContractService
 from gateway.departments import Departments
+from gateway.dryrun.contract import ContractDryRun
+from gateway.emergency.overdue import OverdueCollector, OverdueReviews
 from gateway.exchange.explain import Explainer
 from gateway.exchange.fetch import Fetch
 from gateway.exchange.network import Network
@@ -24,12 +30,15 @@ from gateway.exchange.refusal import RecordingAuthoriser
 from gateway.exchange.release import Release
 from gateway.exchange.service import ExchangeService
 from gateway.exchange.state import Rules
+from gateway.limits import RateLimit
 from gateway.metrics import GatewayMetrics
 from gateway.policy.engine import PolicyEngine, PolicyInvalid, load_additions
+from gateway.rulebook import Rulebook
 from gateway.state.change import Control
 from gateway.state.schema import METADATA
 from gateway.state_metrics import StateCollector
 from isthmus.access import ControlAuthoriser
+from isthmus.config import ConfigError
 from isthmus.errors import Unavailable
 from isthmus.identity import IdentityError, Role
 from isthmus.log import configure, logger
@@ -76,6 +85,7 @@ class Gateway:
         self.ledger = open_ledger(config, clock=clock, registry=registry)
         try:
             StateCollector(self.ledger, clock).register(registry)
+            OverdueCollector(self.ledger, clock, registry)
             self._departments = self._make_departments()
             self._network, self._explainer = self._make_exchange()
             self._server = self._make_server()
@@ -107,11 +117,13 @@ class Gateway:
         self._network.start()
         self._departments.start()
         self._server.start()
+        self._clerk.start()
 
     def stop(self) -> None:
         """Refuses new calls, lets those under way end, and lets go of everything."""
         grace = self._config.server.grace_seconds
         self._server.stop(grace)
+        self._clerk.stop()
         self._network.close(grace)
         self._departments.close()
         self.ledger.close()
@@ -129,7 +141,11 @@ class Gateway:
     def _make_exchange(self) -> tuple[Network, Explainer]:
         section = self._config.exchange
         # The trains run the pipeline, and the pipeline hands exchanges over from one train to another.
-        network = Network(self._departments.names, lambda *journey: pipeline.run(*journey), section.limits)
+        network = Network(
+            self._departments.names,
+            lambda *journey: pipeline.run(*journey),
+            section.limits(self._config.server.workers),
+        )
         pipeline = Pipeline(
             self.ledger,
             self._rules,
@@ -173,16 +189,29 @@ class Gateway:
             raise GatewayError(f"{section.address} cannot be bound: {error}") from error
 
     def _services(self, policy_digest: str) -> list[Service]:
-        control = Control(self.ledger, clock=self._clock, policy_digest=policy_digest)
+        control = Control(
+            self.ledger, clock=self._clock, policy_digest=policy_digest, rulebook=load_rulebook(self._config)
+        )
+        self._clerk = Clerk(
+            control,
+            identity=self._credentials.identity(self._config.server.trust_domain),
+            thumbprint=self._credentials.thumbprint,
+            jobs=(ContractClerk(), ConsentClerk(), OverdueReviews()),
+            interval=self._config.rules.clerk_seconds,
+            registry=self._registry,
+        )
         known = {
             f"departments/{name}": KnownDepartment(each.title, has_node=bool(each.node))
             for name, each in self._config.departments.items()
         }
-        contracts = ContractService(control, verifier=self._verifier)
+        contracts = ContractService(
+            control, verifier=self._verifier, dry_run=ContractDryRun(control, self._rules)
+        )
         consents = ConsentService(
             control, verifier=self._verifier, tokens=self._rules.tokens, credentials=self._credentials
         )
-        exchange = ExchangeService(self._network, self._explainer, clock=self._clock)
+        limit = RateLimit(self._config.limits.exchanges_per_second, self._metrics.rate_limited)
+        exchange = ExchangeService(self._network, self._explainer, limit=limit, clock=self._clock)
         return [
             Service(CatalogService(control, known), add_CatalogServiceServicer_to_server),
             Service(contracts, add_ContractServiceServicer_to_server),
@@ -225,6 +254,19 @@ def load_rules(config: Config) -> Rules:
             section.offset,
         )
     except (PolicyInvalid, KeyFileError) as error:
+        raise GatewayError(str(error)) from error
+
+
+def load_rulebook(config: Config) -> Rulebook:
+    """Reads the rule packs and calendars.
+
+    Raises:
+        GatewayError: a file cannot be used, or there is no pack of the configured name.
+    """
+    section = config.rules
+    try:
+        return Rulebook.load(section.pack, folder=section.folder, calendars=section.calendars)
+    except (ConfigError, UnknownPack) as error:
         raise GatewayError(str(error)) from error
 
 

@@ -2,13 +2,18 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from types import MappingProxyType
 
-from gateway.contracts.states import ContractEventType, ContractState, clock_events, next_state
+from gateway.contracts.overdue import unwritten
+from gateway.contracts.states import TRANSITIONS, ContractEventType, ContractState, clock_events, next_state
 from gateway.state.change import Change
-from gateway.state.contracts import ContractRow, add_event, get_version, set_state
+from gateway.state.contract_events import add_event
+from gateway.state.contracts import ContractRow, Facts, get_version, set_state
 
 CLOCK = "clock"
 """The actor of what time brought about."""
+
+_Step = tuple[ContractEventType, str, str, datetime]
 
 
 def require_possible(row: ContractRow, events: Sequence[ContractEventType], now: datetime) -> ContractState:
@@ -30,8 +35,7 @@ def advance(
     *,
     position: int,
     reason: str = "",
-    suspended_by: str | None = None,
-    rectify_by: datetime | None = None,
+    facts: Facts = MappingProxyType({}),
 ) -> ContractRow:
     """Writes what time has brought about, then `events`, and returns the version as it is now.
 
@@ -41,39 +45,57 @@ def advance(
         events: what happens, in order.
         position: of the call's record.
         reason: what the caller gave as reason.
-        suspended_by: the department that suspends it.
-        rectify_by: by when the cause of a suspension should be put right.
+        facts: what the events leave behind besides the state.
 
     Raises:
         StateConflict: the table refuses one of the events.
     """
-    due = [(event, CLOCK, "", max(at, row.updated_at)) for event, at in clock_events(row, change.now)]
-    done = [(event, change.call.identity.uri, reason, change.now) for event in events]
     state = ContractState(row.state)
-    for event, actor, words, at in (*due, *done):
-        target = next_state(row.full_name, state, event)
-        add_event(
-            change.connection,
-            row,
-            type=event.value,
-            from_state=state.value,
-            to_state=target.value,
-            actor=actor,
-            reason=words,
-            at=at,
-            position=position,
-        )
-        state = target
+    for step in (*_by_time(change, row), *_by_caller(change, events, reason)):
+        state = _write(change, row, state, step, position=position)
+    moved = state.value != row.state
     set_state(
         change.connection,
         row,
         state=state.value,
-        reason=reason,
+        reason=reason if moved and events else row.state_reason,
         at=change.now,
         position=position,
-        suspended_by=suspended_by,
-        rectify_by=rectify_by,
+        facts=facts,
     )
     after = get_version(change.connection, row.name, row.version)
     assert after is not None
     return after
+
+
+def _by_caller(change: Change, events: Sequence[ContractEventType], reason: str) -> list[_Step]:
+    return [(event, change.call.identity.uri, reason, change.now) for event in events]
+
+
+def _by_time(change: Change, row: ContractRow) -> list[_Step]:
+    found, state = [], ContractState(row.state)
+    for event, at in unwritten(change.connection, row, change.rulebook, change.now):
+        # Being late changes no state, so it never stands in the way of what somebody does.
+        if (state, event) in TRANSITIONS:
+            state = TRANSITIONS[state, event]
+            found.append((event, CLOCK, "", max(at, row.updated_at)))
+    return found
+
+
+def _write(
+    change: Change, row: ContractRow, state: ContractState, step: _Step, *, position: int
+) -> ContractState:
+    event, actor, words, at = step
+    target = next_state(row.full_name, state, event)
+    add_event(
+        change.connection,
+        row,
+        type=event.value,
+        from_state=state.value,
+        to_state=target.value,
+        actor=actor,
+        reason=words,
+        at=at,
+        position=position,
+    )
+    return target

@@ -6,7 +6,8 @@ from gateway.contracts.check import require_agreeable
 from gateway.contracts.states import ContractEventType, ContractState, effective_state
 from gateway.contracts.view import contract_of
 from gateway.state.change import Call, Change, Control, Refusal
-from gateway.state.contracts import ContractRow, add_event, get_newest, insert_contract
+from gateway.state.contract_events import add_event
+from gateway.state.contracts import ContractRow, get_newest, insert_contract
 from gateway.state.datasets import get_dataset
 from gateway.state.requests import Once
 from isthmus.canonical import canonical_json, sha256_hex
@@ -101,8 +102,9 @@ def write_proposal(change: Change, name: ContractName, terms: ContractTerms, *, 
     Raises:
         TermsInvalid: the terms contradict the catalogue or themselves.
     """
-    require_agreeable(terms, get_dataset(change.connection, terms.dataset), change.now)
-    row = _draft(change, name, terms, reason)
+    entry = get_dataset(change.connection, terms.dataset)
+    require_agreeable(terms, entry, change.now)
+    row = _draft(change, name, terms, reason, sharing_class=entry.sharing_class if entry else "")
     position = change.record(
         row.full_name, {"event": "PROPOSED", "proposer": row.proposer}, about=row, reason=reason
     )
@@ -119,10 +121,12 @@ def write_proposal(change: Change, name: ContractName, terms: ContractTerms, *, 
         at=change.now,
         position=position,
     )
-    return contract_of(change.connection, row, change.now)
+    return contract_of(change.connection, row, change.now, change.rulebook)
 
 
-def _draft(change: Change, name: ContractName, terms: ContractTerms, reason: str) -> ContractRow:
+def _draft(
+    change: Change, name: ContractName, terms: ContractTerms, reason: str, *, sharing_class: str
+) -> ContractRow:
     document = terms_to_document(terms)
     text = canonical_json(document)
     return ContractRow(
@@ -144,4 +148,8 @@ def _draft(change: Change, name: ContractName, terms: ContractTerms, reason: str
         created_at=change.now,
         updated_at=change.now,
         position=0,
+        submitter=change.call.identity.uri,
+        scenario=reason,
+        rule_pack=change.rulebook.current(change.now).ref,
+        sharing_class=sharing_class,
     )

@@ -7,15 +7,16 @@ import sqlalchemy as sa
 from gateway.contracts.access import may_see
 from gateway.contracts.states import effective_state
 from gateway.contracts.view import contract_of, contracts_of, event_of
+from gateway.rulebook import Rulebook
 from gateway.state.calls import last_number, last_text
 from gateway.state.change import Call
+from gateway.state.contract_events import page_of_events
 from gateway.state.contracts import (
     ContractRow,
     contracts_in_force,
     get_newest,
     get_version,
     page_of_contracts,
-    page_of_events,
 )
 from isthmus.errors import NotFound
 from isthmus.identity import Role
@@ -24,7 +25,9 @@ from isthmus.rpc.paging import next_page_token, page_size
 from isthmus.v1 import contract_service_pb2 as pb
 
 
-def get_contract(conn: sa.Connection, call: Call, request: pb.GetContractRequest) -> pb.GetContractResponse:
+def get_contract(
+    conn: sa.Connection, call: Call, request: pb.GetContractRequest, rulebook: Rulebook
+) -> pb.GetContractResponse:
     """Returns one version, or the newest one.
 
     Raises:
@@ -34,7 +37,7 @@ def get_contract(conn: sa.Connection, call: Call, request: pb.GetContractRequest
     row = _find(conn, call, name)
     if row is None or not may_see(call, row):
         raise NotFound(str(name))
-    return pb.GetContractResponse(contract=contract_of(conn, row, call.received))
+    return pb.GetContractResponse(contract=contract_of(conn, row, call.received, rulebook))
 
 
 def _find(conn: sa.Connection, call: Call, name: ContractName) -> ContractRow | None:
@@ -42,12 +45,12 @@ def _find(conn: sa.Connection, call: Call, name: ContractName) -> ContractRow | 
         return get_version(conn, str(name.base), name.version)
     if call.identity.role is Role.PORTAL:
         # A person is asked about what is in force, not about what is being negotiated.
-        return contracts_in_force(conn, (str(name),)).get(str(name))
+        return contracts_in_force(conn, (str(name),), call.received).get(str(name))
     return get_newest(conn, str(name))
 
 
 def list_contracts(
-    conn: sa.Connection, call: Call, request: pb.ListContractsRequest
+    conn: sa.Connection, call: Call, request: pb.ListContractsRequest, rulebook: Rulebook
 ) -> pb.ListContractsResponse:
     """Returns a page of the newest versions that the caller may see, by name.
 
@@ -62,7 +65,7 @@ def list_contracts(
             break
     token = next_page_token(request, (found[size - 1].name,)) if len(found) > size else ""
     return pb.ListContractsResponse(
-        contracts=contracts_of(conn, found[:size], call.received), next_page_token=token
+        contracts=contracts_of(conn, found[:size], call.received, rulebook), next_page_token=token
     )
 
 

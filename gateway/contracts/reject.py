@@ -2,13 +2,16 @@
 
 from gateway.contracts.access import version_for_party
 from gateway.contracts.advance import advance, require_possible
+from gateway.contracts.answer import answer_facts
 from gateway.contracts.states import ContractEventType
 from gateway.contracts.view import contract_of
-from gateway.state.change import Call, Change, Control
+from gateway.state.change import Call, Change, Control, Refusal
 from gateway.state.contracts import ContractRow
-from isthmus.errors import StateConflict
+from gateway.state.datasets import get_dataset
+from isthmus.errors import InvalidArgument, StateConflict
 from isthmus.names import ContractName
-from isthmus.v1.contract_service_pb2 import RejectContractRequest, RejectContractResponse
+from isthmus.reasons import Reason
+from isthmus.v1.contract_service_pb2 import RejectContractRequest, RejectContractResponse, RejectionReason
 
 _EVENTS = (ContractEventType.REJECTED,)
 
@@ -19,19 +22,42 @@ def reject(control: Control, call: Call, request: RejectContractRequest) -> Reje
     Raises:
         NotFound: no such version, or the caller's department is not a party.
         StateConflict: it is not PROPOSED, or the caller's own department proposed it.
+        InvalidArgument: the condition is missing, out of place, or not one that the catalogue entry publishes.
     """
     name = ContractName.parse(request.name, versioned=True)
-    reason = f"{request.reason} [{request.legal_citation}]"
+    condition = f" «{request.condition}»" if request.condition else ""
+    reason = f"{request.reason}{condition} [{request.legal_citation}]"
 
     def work(change: Change) -> RejectContractResponse:
         row = version_for_party(change, name)
         require_possible(row, _EVENTS, change.now)
         require_addressee(change, row)
-        position = change.record(row.full_name, {"event": "REJECTED"}, about=row, reason=reason)
-        after = advance(change, row, _EVENTS, position=position, reason=reason)
-        return RejectContractResponse(contract=contract_of(change.connection, after, change.now))
+        _require_published(change, row, request)
+        kind = RejectionReason.Name(request.rejection_reason).removeprefix("REJECTION_REASON_")
+        told = {"event": "REJECTED", "rejection_reason": kind}
+        position = change.record(row.full_name, told, about=row, reason=reason)
+        facts = answer_facts(row, change.rulebook, call.department, change.now)
+        after = advance(change, row, _EVENTS, position=position, reason=reason, facts=facts)
+        return RejectContractResponse(
+            contract=contract_of(change.connection, after, change.now, change.rulebook)
+        )
 
     return control.change(call, work).value
+
+
+def _require_published(change: Change, row: ContractRow, request: RejectContractRequest) -> None:
+    """Decree 809 articles 15 and 39(2): an answer relies on no condition that the catalogue does not list."""
+    cites = request.rejection_reason == RejectionReason.REJECTION_REASON_CONDITION_NOT_MET
+    if cites != bool(request.condition):
+        words = "is required with CONDITION_NOT_MET" if cites else "belongs to CONDITION_NOT_MET only"
+        raise InvalidArgument("condition", words)
+    entry = get_dataset(change.connection, row.dataset)
+    published = entry.entry["conditions"] if entry is not None else []
+    if cites and request.condition not in published:
+        words = f"is not one that {row.dataset} publishes; a refusal may cite only these: {'; '.join(published) or 'none'}"
+        raise Refusal(
+            InvalidArgument("condition", words, reason=Reason.CONDITION_NOT_PUBLISHED), row.full_name
+        )
 
 
 def require_addressee(change: Change, row: ContractRow) -> None:

@@ -29,7 +29,11 @@ def resume(control: Control, call: Call, request: ResumeContractRequest) -> Resu
                 row.full_name, f"{row.suspended_by} suspended it, so only {row.suspended_by} can resume it"
             )
         position = change.record(row.full_name, {"event": "RESUMED"}, about=row, reason=request.reason)
-        after = advance(change, row, _EVENTS, position=position, reason=request.reason)
-        return ResumeContractResponse(contract=contract_of(change.connection, after, change.now))
+        after = advance(
+            change, row, _EVENTS, position=position, reason=request.reason, facts={"resumed_at": change.now}
+        )
+        return ResumeContractResponse(
+            contract=contract_of(change.connection, after, change.now, change.rulebook)
+        )
 
     return control.change(call, work).value

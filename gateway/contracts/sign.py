@@ -1,19 +1,23 @@
 """SignContract: an officer adds the department's signature; the second one makes the contract binding."""
 
+from gateway.clocks.limits import RuleKind
 from gateway.contracts.access import version_for_party
 from gateway.contracts.advance import advance, require_possible
+from gateway.contracts.answer import answer_facts
 from gateway.contracts.check import require_agreeable
 from gateway.contracts.signature import signed_at_of
 from gateway.contracts.states import IN_FORCE, ContractEventType, effective_state
 from gateway.contracts.view import contract_of, etag
 from gateway.state.change import Call, Change, Control, Refusal
-from gateway.state.contracts import ContractRow, SignatureRow, get_older_in, insert_signature, signatures_of
+from gateway.state.contracts import ContractRow, get_older_in, set_superseded_at
 from gateway.state.datasets import get_dataset
 from gateway.state.etags import require_etag
+from gateway.state.signatures import SignatureRow, insert_signature, signatures_of
 from gateway.state.statements import require_not_denied, verified_statement
-from isthmus.errors import StateConflict, StatementInvalid
+from isthmus.errors import PermissionDenied, StateConflict, StatementInvalid
 from isthmus.identity import Role
 from isthmus.names import ContractName
+from isthmus.reasons import Reason
 from isthmus.statement import StatementKind, StatementVerifier, Verified
 from isthmus.terms import document_to_terms, rfc3339
 from isthmus.v1.contract_service_pb2 import SignContractRequest, SignContractResponse
@@ -52,7 +56,7 @@ def sign(
         if not _signed_before(change, row, verified):
             require_etag(row.full_name, request.etag, etag(row, change.now))
             row = _add(change, row, verified, request.statement)
-        return SignContractResponse(contract=contract_of(change.connection, row, change.now))
+        return SignContractResponse(contract=contract_of(change.connection, row, change.now, change.rulebook))
 
     return control.change(call, work).value
 
@@ -74,6 +78,7 @@ def _add(change: Change, row: ContractRow, verified: Verified, statement: str) -
         raise Refusal(error, row.full_name) from None
     if department in row.signatures:
         raise StateConflict(row.full_name, f"{department} has signed it already; a department signs once")
+    _require_second_person(change, row)
     events = _events(change, row)
     require_possible(row, events, change.now)
     require_agreeable(document_to_terms(row.terms), get_dataset(change.connection, row.dataset), change.now)
@@ -95,9 +100,24 @@ def _add(change: Change, row: ContractRow, verified: Verified, statement: str) -
         position,
     )
     insert_signature(change.connection, row, signature)
+    facts = dict(answer_facts(row, change.rulebook, department, change.now))
     if _E.AGREED in events:
         _supersede_older(change, row, position)
-    return advance(change, row, events, position=position)
+        facts |= {"agreed_at": change.now, "agreed_position": position}
+    return advance(change, row, events, position=position, facts=facts)
+
+
+def _require_second_person(change: Change, row: ContractRow) -> None:
+    """Where the rule pack asks for two people, who submitted a proposal does not also sign it (decree 809 article 20).
+
+    Raises:
+        Refusal: TWO_PERSON_RULE.
+    """
+    pack, signer = change.rulebook.of(row.rule_pack), change.call.identity.uri
+    if pack is not None and pack.requires(RuleKind.TWO_PERSON) and signer == row.submitter:
+        article = pack.rules[RuleKind.TWO_PERSON].article
+        words = f"{signer} submitted {row.full_name}; another officer of the department signs it ({pack.ref}, {article})"
+        raise Refusal(PermissionDenied(Reason.TWO_PERSON_RULE, words), row.full_name)
 
 
 def _events(change: Change, row: ContractRow) -> tuple[ContractEventType, ...]:
@@ -112,8 +132,11 @@ def _supersede_older(change: Change, row: ContractRow, position: int) -> None:
     older = get_older_in(change.connection, row.name, row.version, states=[state.value for state in IN_FORCE])
     for version in older:
         # One whose period is over has expired by itself: the clock was there first.
-        if effective_state(version, change.now) in IN_FORCE:
+        if effective_state(version, change.now) not in IN_FORCE:
+            advance(change, version, (), position=position)
+        elif row.not_before > change.now:
+            # Agreed ahead of its time: the old version goes on until then, so there is no gap.
+            set_superseded_at(change.connection, version, row.not_before)
+        else:
             reason = f"{row.full_name} was agreed"
             advance(change, version, (_E.SUPERSEDED,), position=position, reason=reason)
-        else:
-            advance(change, version, (), position=position)

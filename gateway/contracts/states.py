@@ -42,6 +42,12 @@ class ContractEventType(StrEnum):
     TERMINATED = "TERMINATED"
     SUPERSEDED = "SUPERSEDED"
     EXPIRED = "EXPIRED"
+    SUPPLEMENT_REQUESTED = "SUPPLEMENT_REQUESTED"
+    SUPPLEMENTED = "SUPPLEMENTED"
+    ANSWER_EXTENDED = "ANSWER_EXTENDED"
+    ANSWER_OVERDUE = "ANSWER_OVERDUE"
+    PROVIDE_OVERDUE = "PROVIDE_OVERDUE"
+    RECTIFY_OVERDUE = "RECTIFY_OVERDUE"
 
 
 _S, _E = ContractState, ContractEventType
@@ -49,6 +55,10 @@ _S, _E = ContractState, ContractEventType
 TRANSITIONS: Final[Mapping[tuple[ContractState, ContractEventType], ContractState]] = {
     (_S.DRAFT, _E.PROPOSED): _S.PROPOSED,
     (_S.PROPOSED, _E.SIGNED): _S.PROPOSED,
+    (_S.PROPOSED, _E.SUPPLEMENT_REQUESTED): _S.PROPOSED,
+    (_S.PROPOSED, _E.SUPPLEMENTED): _S.PROPOSED,
+    (_S.PROPOSED, _E.ANSWER_EXTENDED): _S.PROPOSED,
+    (_S.PROPOSED, _E.ANSWER_OVERDUE): _S.PROPOSED,
     (_S.PROPOSED, _E.AGREED): _S.AGREED,
     (_S.PROPOSED, _E.COUNTERED): _S.COUNTERED,
     (_S.PROPOSED, _E.REJECTED): _S.REJECTED,
@@ -60,6 +70,9 @@ TRANSITIONS: Final[Mapping[tuple[ContractState, ContractEventType], ContractStat
     (_S.ACTIVE, _E.TERMINATED): _S.TERMINATED,
     (_S.ACTIVE, _E.SUPERSEDED): _S.SUPERSEDED,
     (_S.ACTIVE, _E.EXPIRED): _S.EXPIRED,
+    (_S.ACTIVE, _E.PROVIDE_OVERDUE): _S.ACTIVE,
+    (_S.SUSPENDED, _E.PROVIDE_OVERDUE): _S.SUSPENDED,
+    (_S.SUSPENDED, _E.RECTIFY_OVERDUE): _S.SUSPENDED,
     (_S.SUSPENDED, _E.RESUMED): _S.ACTIVE,
     (_S.SUSPENDED, _E.TERMINATED): _S.TERMINATED,
     (_S.SUSPENDED, _E.SUPERSEDED): _S.SUPERSEDED,
@@ -77,7 +90,8 @@ IN_FORCE: Final = frozenset({_S.AGREED, _S.ACTIVE, _S.SUSPENDED})
 
 
 class Dated(Protocol):
-    """A version as far as the clock concerns it: its stored state and its period, the end exclusive."""
+    """A version as far as the clock concerns it: its stored state, its period, the end exclusive, and when a later
+    version takes over, None for never."""
 
     @property
     def state(self) -> str: ...
@@ -85,6 +99,8 @@ class Dated(Protocol):
     def not_before(self) -> datetime: ...
     @property
     def not_after(self) -> datetime: ...
+    @property
+    def superseded_at(self) -> datetime | None: ...
 
 
 def next_state(name: str, state: ContractState, event: ContractEventType) -> ContractState:
@@ -107,14 +123,19 @@ def next_state(name: str, state: ContractState, event: ContractEventType) -> Con
 def clock_events(row: Dated, now: datetime) -> tuple[tuple[ContractEventType, datetime], ...]:
     """Returns what time has brought to a version since it was written, in order, each with the time it was due.
 
-    An agreed version whose whole period passed unnoticed was active once, and then expired.
+    An agreed version whose whole period passed unnoticed was active once, and then expired. One that a later version
+    takes over from, before its own period begins, was never active.
     """
     state, events = ContractState(row.state), []
-    if state is _S.AGREED and now >= row.not_before:
+    if state not in IN_FORCE:
+        return ()
+    end, at = _E.EXPIRED, row.not_after
+    if row.superseded_at is not None and row.superseded_at < row.not_after:
+        end, at = _E.SUPERSEDED, row.superseded_at
+    if state is _S.AGREED and row.not_before <= now and (row.not_before < at):
         events.append((_E.ACTIVATED, row.not_before))
-        state = _S.ACTIVE
-    if state in (_S.ACTIVE, _S.SUSPENDED) and now >= row.not_after:
-        events.append((_E.EXPIRED, row.not_after))
+    if now >= at:
+        events.append((end, at))
     return tuple(events)
 
 

@@ -26,6 +26,8 @@ def terminate(control: Control, call: Call, request: TerminateContractRequest) -
         told = {"event": "TERMINATED", "by": call.department}
         position = change.record(row.full_name, told, about=row, reason=request.reason)
         after = advance(change, row, _EVENTS, position=position, reason=request.reason)
-        return TerminateContractResponse(contract=contract_of(change.connection, after, change.now))
+        return TerminateContractResponse(
+            contract=contract_of(change.connection, after, change.now, change.rulebook)
+        )
 
     return control.change(call, work).value

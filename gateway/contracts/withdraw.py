@@ -31,6 +31,8 @@ def withdraw(control: Control, call: Call, request: WithdrawContractRequest) -> 
             )
         position = change.record(row.full_name, {"event": "WITHDRAWN"}, about=row, reason=request.reason)
         after = advance(change, row, _EVENTS, position=position, reason=request.reason)
-        return WithdrawContractResponse(contract=contract_of(change.connection, after, change.now))
+        return WithdrawContractResponse(
+            contract=contract_of(change.connection, after, change.now, change.rulebook)
+        )
 
     return control.change(call, work).value

@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from audit.ledger import Commit, Ledger, Transaction
 from audit.record import AccessRecord, Kind
 from gateway.denylist import denied
+from gateway.rulebook import Rulebook
 from gateway.state.contracts import ContractRow
 from gateway.state.requests import Once, first_result, remember_result
 from isthmus.errors import IsthmusError, PermissionDenied
@@ -67,10 +68,11 @@ class Refusal(Exception):
 class Change:
     """A control call inside its transaction. Check everything first, then `record`, then write."""
 
-    def __init__(self, tx: Transaction, call: Call, policy_digest: str) -> None:
+    def __init__(self, tx: Transaction, call: Call, policy_digest: str, rulebook: Rulebook) -> None:
         self._tx = tx
         self._policy_digest = policy_digest
         self.call = call
+        self.rulebook = rulebook
         self.recorded = False
 
     @property
@@ -158,12 +160,21 @@ class Control:
         ledger: it holds the control tables (`gateway.state.schema.METADATA`) too.
         clock: returns the present time, UTC-aware.
         policy_digest: of the rules that authorised the calls, for the records.
+        rulebook: the rule packs; those that come with the software, and the neutral one for new cases, unless given.
     """
 
-    def __init__(self, ledger: Ledger, *, clock: Callable[[], datetime], policy_digest: str = "") -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        clock: Callable[[], datetime],
+        policy_digest: str = "",
+        rulebook: Rulebook | None = None,
+    ) -> None:
         self._ledger = ledger
         self._clock = clock
         self._policy_digest = policy_digest
+        self.rulebook = Rulebook.load() if rulebook is None else rulebook
 
     @property
     def clock(self) -> Callable[[], datetime]:
@@ -216,7 +227,7 @@ class Control:
         """
 
         def run(tx: Transaction) -> T | Refusal:
-            change = Change(tx, call, self._policy_digest)
+            change = Change(tx, call, self._policy_digest, self.rulebook)
             try:
                 if fault := _credential_fault(tx.connection, call):
                     raise Refusal(fault, call.identity.resource)

@@ -1,32 +1,46 @@
 """The store of contracts, their signatures and their events."""
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final, TypeAlias
 
 import sqlalchemy as sa
 
-from gateway.contracts.states import AGREED_ONCE
-from gateway.state.schema import contract_events, contract_signatures, contracts
+from audit.ledger.schema import records
+from gateway.contracts.states import AGREED_ONCE, IN_FORCE, ContractState
+from gateway.state.schema import contract_signatures, contracts
 from gateway.state.times import from_ms, to_ms
 
 _CHUNK = 500
 _AGREED_ONCE = sorted(AGREED_ONCE)
+_IN_FORCE = sorted(IN_FORCE)
+_OPEN = sorted({ContractState.PROPOSED, *IN_FORCE})
+_PLAIN_FACTS: Final = (
+    "submitter",
+    "scenario",
+    "rule_pack",
+    "sharing_class",
+    "supplement_request",
+    "extended_by",
+    "answer_workdays",
+    "agreed_position",
+)
+_INSTANT_FACTS: Final = (
+    "suspended_at",
+    "rectify_by",
+    "resumed_at",
+    "supplement_requested_at",
+    "supplemented_at",
+    "answered_at",
+    "agreed_at",
+    "superseded_at",
+)
 
-
-@dataclass(frozen=True, slots=True)
-class SignatureRow:
-    """One department's signature: the statement, who made it and the position of its record."""
-
-    department: str
-    signer: str
-    thumbprint: str
-    statement: str
-    digest: str
-    signed_at: datetime
-    position: int
+Facts: TypeAlias = Mapping[str, str | int | datetime | None]
+"""What a step leaves behind besides the state, by column."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +48,9 @@ class ContractRow:
     """One version of a contract as it was last written; `gateway.contracts.states` adds the clock.
 
     `name` is `contracts/{contract}`, `terms` the document that is signed and `terms_json` its exact text;
-    `signatures` holds the departments (`departments/{department}`) that have signed.
+    `signatures` holds the departments (`departments/{department}`) that have signed. `rule_pack` and `sharing_class`
+    are those that the case began under. The instants after them are facts that deadlines follow from: see
+    `gateway.contracts.deadlines`. `superseded_at` is when a later agreed version takes over.
     """
 
     name: str
@@ -55,6 +71,22 @@ class ContractRow:
     created_at: datetime
     updated_at: datetime
     position: int
+    submitter: str = ""
+    scenario: str = ""
+    rule_pack: str = ""
+    sharing_class: str = ""
+    suspended_at: datetime | None = None
+    rectify_by: datetime | None = None
+    resumed_at: datetime | None = None
+    supplement_request: str = ""
+    supplement_requested_at: datetime | None = None
+    supplemented_at: datetime | None = None
+    extended_by: int = 0
+    answered_at: datetime | None = None
+    answer_workdays: int | None = None
+    agreed_at: datetime | None = None
+    agreed_position: int | None = None
+    superseded_at: datetime | None = None
 
     @property
     def full_name(self) -> str:
@@ -93,7 +125,17 @@ def _read(row: sa.Row[Any], signatures: frozenset[str]) -> ContractRow:
         created_at=from_ms(row.created_at),
         updated_at=from_ms(row.updated_at),
         position=row.position,
+        **_facts(row),
     )
+
+
+def _facts(row: sa.Row[Any]) -> dict[str, Any]:
+    plain = {name: getattr(row, name) for name in _PLAIN_FACTS}
+    return plain | {name: _instant(getattr(row, name)) for name in _INSTANT_FACTS}
+
+
+def _instant(milliseconds: int | None) -> datetime | None:
+    return None if milliseconds is None else from_ms(milliseconds)
 
 
 def _signers(conn: sa.Connection, keys: list[tuple[str, int]]) -> dict[tuple[str, int], frozenset[str]]:
@@ -129,21 +171,26 @@ def get_older_in(
     return _rows(conn, query.order_by(contracts.c.version))
 
 
-def contracts_in_force(conn: sa.Connection, names: Collection[str]) -> dict[str, ContractRow]:
-    """Returns the version of each contract that decides about exchanges, by name.
+def contracts_in_force(conn: sa.Connection, names: Collection[str], now: datetime) -> dict[str, ContractRow]:
+    """Returns the version of each contract that decides about exchanges at `now`, by name.
 
-    That is the newest one both departments signed, even when it has ended since; and only where there is none
-    the newest of any state. An open proposal so never disturbs what is in force.
+    That is the one whose time it is: agreed, begun, not over, and not yet taken over by a later version. Where there is
+    none it is the newest that both departments signed, even when it has ended since; and only where there is none of
+    those either, the newest of any state. An open proposal so never disturbs what is in force, and a version agreed
+    ahead of its time leaves no gap.
 
     Args:
         conn: a connection; one query for the versions and one for their signatures, per 500 names.
         names: `contracts/{contract}`, without versions.
+        now: the moment of the decision.
     """
     wanted, found = sorted(set(names)), {}
     agreed = sa.case((contracts.c.state.in_(_AGREED_ONCE), 1), else_=0)
+    due = sa.case((_its_time(to_ms(now)), 1), else_=0)
     for start in range(0, len(wanted), _CHUNK):
         rank = sa.func.row_number().over(
-            partition_by=contracts.c.contract, order_by=(agreed.desc(), contracts.c.version.desc())
+            partition_by=contracts.c.contract,
+            order_by=(due.desc(), agreed.desc(), contracts.c.version.desc()),
         )
         ranked = sa.select(contracts, rank.label("rank")).where(
             contracts.c.contract.in_(wanted[start : start + _CHUNK])
@@ -152,6 +199,46 @@ def contracts_in_force(conn: sa.Connection, names: Collection[str]) -> dict[str,
         for row in _rows(conn, sa.select(chosen).where(chosen.c.rank == 1)):
             found[row.name] = row
     return found
+
+
+def _its_time(now: int) -> sa.ColumnElement[bool]:
+    table = contracts.c
+    return sa.and_(
+        table.state.in_(_IN_FORCE),
+        table.not_before <= now,
+        table.not_after > now,
+        sa.or_(table.superseded_at.is_(None), table.superseded_at > now),
+    )
+
+
+def page_of_open(conn: sa.Connection, *, after: tuple[str, int], limit: int) -> list[ContractRow]:
+    """Returns the versions that time can still do something to, by name and version, after the one at `after`."""
+    key = sa.tuple_(contracts.c.contract, contracts.c.version)
+    query = sa.select(contracts).where(contracts.c.state.in_(_OPEN), key > sa.tuple_(*after))
+    return _rows(conn, query.order_by(contracts.c.contract, contracts.c.version).limit(limit))
+
+
+def rule_packs_in_use(conn: sa.Connection) -> frozenset[str]:
+    """Returns the refs of the rule packs that any contract began under."""
+    return frozenset(conn.execute(sa.select(contracts.c.rule_pack).distinct()).scalars())
+
+
+def first_release(conn: sa.Connection, row: ContractRow) -> datetime | None:
+    """Returns when data first went out under a version, from the records; None while none did."""
+    if row.agreed_position is None:
+        return None
+    query = (
+        sa.select(records.c.at_ms)
+        .where(
+            records.c.contract == row.name,
+            records.c.version == row.version,
+            records.c.decision == "ALLOW",
+            records.c.idx > row.agreed_position,
+        )
+        .order_by(records.c.idx)
+        .limit(1)
+    )
+    return _instant(conn.execute(query).scalar())
 
 
 def page_of_contracts(
@@ -201,7 +288,8 @@ def insert_contract(conn: sa.Connection, row: ContractRow) -> None:
             state_reason=row.state_reason,
             proposer=row.proposer,
             suspended_by=row.suspended_by,
-            rectify_by=None,
+            **{name: getattr(row, name) for name in _PLAIN_FACTS},
+            **_columns({name: getattr(row, name) for name in _INSTANT_FACTS}),
             not_before=to_ms(row.not_before),
             not_after=to_ms(row.not_after),
             created_at=to_ms(row.created_at),
@@ -219,131 +307,24 @@ def set_state(
     reason: str,
     at: datetime,
     position: int,
-    suspended_by: str | None = None,
-    rectify_by: datetime | None = None,
+    facts: Facts = MappingProxyType({}),
 ) -> None:
-    """Writes where a version stands now."""
+    """Writes where a version stands now, and the facts that its last step leaves behind."""
     conn.execute(
         contracts.update()
         .where(contracts.c.contract == row.name, contracts.c.version == row.version)
-        .values(
-            state=state,
-            state_reason=reason,
-            suspended_by=suspended_by,
-            rectify_by=None if rectify_by is None else to_ms(rectify_by),
-            updated_at=to_ms(at),
-            position=position,
-        )
+        .values(state=state, state_reason=reason, updated_at=to_ms(at), position=position, **_columns(facts))
     )
 
 
-def insert_signature(conn: sa.Connection, row: ContractRow, signature: SignatureRow) -> None:
-    """Adds a department's signature; the table's key refuses a second by the same department."""
+def set_superseded_at(conn: sa.Connection, row: ContractRow, at: datetime | None) -> None:
+    """Writes when a later version takes over; None for never."""
     conn.execute(
-        contract_signatures.insert().values(
-            contract=row.name,
-            version=row.version,
-            department=signature.department,
-            signer=signature.signer,
-            thumbprint=signature.thumbprint,
-            statement=signature.statement,
-            digest=signature.digest,
-            signed_at=to_ms(signature.signed_at),
-            position=signature.position,
-        )
+        contracts.update()
+        .where(contracts.c.contract == row.name, contracts.c.version == row.version)
+        .values(_columns({"superseded_at": at}))
     )
 
 
-def signatures_of(conn: sa.Connection, rows: Iterable[ContractRow]) -> dict[str, list[SignatureRow]]:
-    """Returns the signatures of these versions in the order they were made, by `contracts/x@1`."""
-    table, keys = contract_signatures.c, [(row.name, row.version) for row in rows]
-    found: dict[str, list[SignatureRow]] = {}
-    for start in range(0, len(keys), _CHUNK):
-        query = (
-            sa.select(contract_signatures)
-            .where(sa.tuple_(table.contract, table.version).in_(keys[start : start + _CHUNK]))
-            .order_by(table.position, table.department)
-        )
-        for row in conn.execute(query):
-            signature = SignatureRow(
-                row.department,
-                row.signer,
-                row.thumbprint,
-                row.statement,
-                row.digest,
-                from_ms(row.signed_at),
-                row.position,
-            )
-            found.setdefault(f"{row.contract}@{row.version}", []).append(signature)
-    return found
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContractEventRow:
-    """Something that happened to a version; `actor` is a SPIFFE URI, or `clock`."""
-
-    contract: str
-    version: int
-    seq: int
-    type: str
-    from_state: str
-    to_state: str
-    actor: str
-    reason: str
-    at: datetime
-    position: int
-
-
-def add_event(
-    conn: sa.Connection,
-    row: ContractRow,
-    *,
-    type: str,
-    from_state: str,
-    to_state: str,
-    actor: str,
-    reason: str,
-    at: datetime,
-    position: int,
-) -> None:
-    """Appends an event to a contract's history."""
-    last = sa.select(sa.func.max(contract_events.c.seq)).where(contract_events.c.contract == row.name)
-    conn.execute(
-        contract_events.insert().values(
-            contract=row.name,
-            seq=(conn.execute(last).scalar() or 0) + 1,
-            version=row.version,
-            type=type,
-            from_state=from_state,
-            to_state=to_state,
-            actor=actor,
-            reason=reason,
-            at=to_ms(at),
-            position=position,
-        )
-    )
-
-
-def page_of_events(conn: sa.Connection, name: str, *, after: int, limit: int) -> list[ContractEventRow]:
-    """Returns the events of `contracts/{contract}`, oldest first, after the one numbered `after`."""
-    query = (
-        sa.select(contract_events)
-        .where(contract_events.c.contract == name, contract_events.c.seq > after)
-        .order_by(contract_events.c.seq)
-        .limit(limit)
-    )
-    return [
-        ContractEventRow(
-            contract=row.contract,
-            version=row.version,
-            seq=row.seq,
-            type=row.type,
-            from_state=row.from_state,
-            to_state=row.to_state,
-            actor=row.actor,
-            reason=row.reason,
-            at=from_ms(row.at),
-            position=row.position,
-        )
-        for row in conn.execute(query)
-    ]
+def _columns(facts: Facts) -> dict[str, str | int | None]:
+    return {name: to_ms(fact) if isinstance(fact, datetime) else fact for name, fact in facts.items()}

@@ -55,6 +55,27 @@ dataset_revisions = sa.Table(
 )
 """Every revision ever published, so that an auditor can see what the catalogue said at the time."""
 
+element_sources = sa.Table(
+    "element_sources",
+    METADATA,
+    sa.Column("element", _name(128), primary_key=True),
+    sa.Column("dataset", _name(160), primary_key=True),
+    sa.Column("field", sa.Text, nullable=False),
+    sa.Column("second_reason", sa.Text, nullable=False),
+    sa.Column("position", sa.BigInteger, nullable=False),
+    sa.Index("element_sources_by_dataset", "dataset"),
+)
+"""Which datasets are the source (数源) of a data element; `second_reason` is empty for the first of them."""
+
+# One source department for each element: the database itself refuses a second that gives no reason.
+sa.Index(
+    "element_sources_one_first",
+    element_sources.c.element,
+    unique=True,
+    sqlite_where=element_sources.c.second_reason == "",
+    postgresql_where=element_sources.c.second_reason == "",
+)
+
 contracts = sa.Table(
     "contracts",
     METADATA,
@@ -68,8 +89,23 @@ contracts = sa.Table(
     sa.Column("state", sa.String(16), nullable=False),
     sa.Column("state_reason", sa.Text, nullable=False),
     sa.Column("proposer", sa.String(80), nullable=False),
+    sa.Column("submitter", sa.String(512), nullable=False),
+    sa.Column("scenario", sa.Text, nullable=False),
+    sa.Column("rule_pack", sa.String(80), nullable=False),
+    sa.Column("sharing_class", sa.String(16), nullable=False),
     sa.Column("suspended_by", sa.String(80), nullable=True),
+    _instant("suspended_at", nullable=True),
     _instant("rectify_by", nullable=True),
+    _instant("resumed_at", nullable=True),
+    sa.Column("supplement_request", sa.Text, nullable=False),
+    _instant("supplement_requested_at", nullable=True),
+    _instant("supplemented_at", nullable=True),
+    sa.Column("extended_by", sa.Integer, nullable=False),
+    _instant("answered_at", nullable=True),
+    sa.Column("answer_workdays", sa.Integer, nullable=True),
+    _instant("agreed_at", nullable=True),
+    sa.Column("agreed_position", sa.BigInteger, nullable=True),
+    _instant("superseded_at", nullable=True),
     _instant("not_before"),
     _instant("not_after"),
     _instant("created_at"),
@@ -78,8 +114,12 @@ contracts = sa.Table(
     _state_known((each for each in ContractState if each is not ContractState.DRAFT), "contract_state_known"),
     sa.Index("contracts_by_provider", "provider", "contract"),
     sa.Index("contracts_by_consumer", "consumer", "contract"),
+    sa.Index("contracts_by_state", "state", "contract", "version"),
 )
-"""One row a version; `terms` is the exact canonical JSON that is signed and never changes."""
+"""One row a version; `terms` is the exact canonical JSON that is signed and never changes.
+
+Deadlines are not stored: they follow from the rule pack and the class that the case began under, and from the instants
+here. `superseded_at` is when a later agreed version takes over, which may lie ahead."""
 
 contract_signatures = sa.Table(
     "contract_signatures",
@@ -101,7 +141,7 @@ contract_events = sa.Table(
     sa.Column("contract", _name(80), primary_key=True),
     sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("version", sa.Integer, nullable=False),
-    sa.Column("type", sa.String(16), nullable=False),
+    sa.Column("type", sa.String(32), nullable=False),
     sa.Column("from_state", sa.String(16), nullable=False),
     sa.Column("to_state", sa.String(16), nullable=False),
     sa.Column("actor", sa.String(512), nullable=False),
@@ -127,6 +167,10 @@ consents = sa.Table(
     _instant("not_before"),
     _instant("not_after"),
     _instant("answer_by", nullable=True),
+    sa.Column("required_parties", sa.Text, nullable=False),
+    sa.Column("consented_parties", sa.Text, nullable=False),
+    sa.Column("max_uses", sa.BigInteger, nullable=False),
+    _instant("of_age_at", nullable=True),
     sa.Column("grantor", sa.String(16), nullable=False),
     sa.Column("collection", sa.String(16), nullable=False),
     sa.Column("evidence_reference", sa.Text, nullable=False),
@@ -152,6 +196,18 @@ sa.Index(
     sqlite_where=consents.c.current,
     postgresql_where=consents.c.current,
 )
+
+consent_parties = sa.Table(
+    "consent_parties",
+    METADATA,
+    sa.Column("consent", _name(64), primary_key=True),
+    sa.Column("party", sa.String(64), primary_key=True),
+    sa.Column("statement", sa.Text, nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),
+    _instant("at"),
+    sa.Column("position", sa.BigInteger, nullable=False),
+)
+"""What each required party stated, where several must consent to one thing."""
 
 consent_events = sa.Table(
     "consent_events",
@@ -190,6 +246,31 @@ quota_usage = sa.Table(
 )
 """What a contract version (`contracts/x@1`) has used in a window; `scope_key` is a system name or a subject
 token, and empty for the scope CONTRACT."""
+
+emergency_uses = sa.Table(
+    "emergency_uses",
+    METADATA,
+    sa.Column("exchange", _name(64), primary_key=True),
+    sa.Column("contract", _name(80), nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("provider", _name(80), nullable=False),
+    sa.Column("consumer", _name(80), nullable=False),
+    sa.Column("caller", sa.String(512), nullable=False),
+    sa.Column("justification", sa.Text, nullable=False),
+    _instant("at"),
+    sa.Column("position", sa.BigInteger, nullable=False),
+    sa.Column("review_hours", sa.Integer, nullable=False),
+    _instant("review_due"),
+    sa.Column("reviewer", sa.String(512), nullable=False),
+    sa.Column("justified", sa.Boolean, nullable=False),
+    sa.Column("finding", sa.Text, nullable=False),
+    _instant("reviewed_at", nullable=True),
+    sa.Column("escalated_position", sa.BigInteger, nullable=True),
+    sa.Index("emergency_uses_by_position", "position"),
+    sa.Index("emergency_uses_by_review", "reviewed_at", "review_due"),
+)
+"""What was released without the consent it otherwise needs, and its review; `escalated_position` is that of the record
+which says that the review is overdue."""
 
 idempotency = sa.Table(
     "idempotency",

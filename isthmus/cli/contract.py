@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from datetime import datetime
+from enum import StrEnum
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,7 @@ from typing import Annotated
 import typer
 
 from isthmus.cli.connection import connect
+from isthmus.cli.dryrun import dry_run
 from isthmus.cli.inputs import read_document
 from isthmus.cli.main import EXIT_CODES
 from isthmus.cli.output import Json, Limit, document, print_facts, print_json, print_table
@@ -23,6 +25,18 @@ app = typer.Typer(
     no_args_is_help=True,
     epilog=EXIT_CODES,
 )
+
+
+class Rejection(StrEnum):
+    """The kinds of refusal: names of isthmus.v1.RejectionReason."""
+
+    OUTSIDE_DUTIES = "OUTSIDE_DUTIES"
+    CONDITION_NOT_MET = "CONDITION_NOT_MET"
+    PURPOSE_NOT_COVERED = "PURPOSE_NOT_COVERED"
+    EXCESSIVE = "EXCESSIVE"
+    FORBIDDEN_BY_LAW = "FORBIDDEN_BY_LAW"
+    DATA_NOT_HELD = "DATA_NOT_HELD"
+
 
 Version = Annotated[str, typer.Argument(help="contracts/ID@VERSION.")]
 Terms = Annotated[Path, typer.Argument(help="The terms, TOML or JSON.", dir_okay=False)]
@@ -87,13 +101,66 @@ def reject(
     context: typer.Context,
     name: Version,
     reason: Reason,
-    citation: Annotated[str, typer.Option("--citation", help="The law and article, or the condition.")],
+    citation: Annotated[str, typer.Option("--citation", help="The law and article.")],
+    kind: Annotated[Rejection, typer.Option("--kind", help="Why, by kind.")] = Rejection.OUTSIDE_DUTIES,
+    condition: Annotated[
+        str, typer.Option("--condition", help="The published condition that is not met, word for word.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Refuse a proposal of the other department."""
     _run(
         context,
-        lambda client: client.contracts.reject(name, reason=reason, legal_citation=citation),
+        lambda client: client.contracts.reject(
+            name, reason=reason, legal_citation=citation, kind=kind.value, condition=condition
+        ),
+        as_json=as_json,
+    )
+
+
+@app.command("request-supplement")
+def request_supplement(
+    context: typer.Context,
+    name: Version,
+    missing: Annotated[
+        str, typer.Option("--missing", help="Everything that is missing: there is no second time.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Ask the proposer for what is missing (一次性告知); the answer's clock stops."""
+    _run(context, lambda client: client.contracts.request_supplement(name, missing=missing), as_json=as_json)
+
+
+@app.command()
+def supplement(
+    context: typer.Context,
+    name: Version,
+    supplied: Annotated[str, typer.Option("--supplied", help="What was supplied, or where it is.")],
+    as_json: Json = False,
+) -> None:
+    """Say that what was missing has been supplied; the answer's clock goes on."""
+    _run(context, lambda client: client.contracts.supplement(name, supplement=supplied), as_json=as_json)
+
+
+@app.command("extend-answer")
+def extend_answer(
+    context: typer.Context,
+    name: Version,
+    amount: Annotated[
+        int, typer.Option("--amount", help="How much, in the unit of the rule pack's limit.", min=1)
+    ],
+    authority: Annotated[
+        str, typer.Option("--authority", help="The document by which the authority consented.")
+    ],
+    reason: Reason,
+    as_json: Json = False,
+) -> None:
+    """Take more time for the answer, once, with the consent of the authority in charge."""
+    _run(
+        context,
+        lambda client: client.contracts.extend_answer(
+            name, amount=amount, authority_reference=authority, reason=reason
+        ),
         as_json=as_json,
     )
 
@@ -244,3 +311,6 @@ def _print_contract(contract: Contract) -> None:
 
 def _state(state: ContractState.ValueType) -> str:
     return ContractState.Name(state).removeprefix("CONTRACT_STATE_")
+
+
+app.command("dry-run")(dry_run)

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 from isthmus.canonical import sha256_hex
 from isthmus.client.calls import Call, Listing, path
 from isthmus.client.connection import Target
+from isthmus.client.dryrun import dry_run_contract
 from isthmus.client.transport import AsyncTransport, Transport
 from isthmus.errors import InvalidArgument, StatementInvalid
 from isthmus.statement import StatementKind, sign
@@ -49,9 +50,32 @@ def _sign(contract: Contract, digest: str, target: Target, now: datetime) -> Cal
     return Call(path(_SERVICE, "SignContract"), request, _contract_of)
 
 
-def _reject(name: str, reason: str, legal_citation: str) -> Call[Contract]:
-    request = pb.RejectContractRequest(name=name, reason=reason, legal_citation=legal_citation)
+def _reject(name: str, reason: str, legal_citation: str, kind: str, condition: str) -> Call[Contract]:
+    request = pb.RejectContractRequest(
+        name=name,
+        reason=reason,
+        legal_citation=legal_citation,
+        rejection_reason=pb.RejectionReason.Value(f"REJECTION_REASON_{kind}"),
+        condition=condition,
+    )
     return Call(path(_SERVICE, "RejectContract"), request, _contract_of)
+
+
+def _request_supplement(name: str, missing: str) -> Call[Contract]:
+    request = pb.RequestSupplementRequest(name=name, missing=missing)
+    return Call(path(_SERVICE, "RequestSupplement"), request, _contract_of)
+
+
+def _supplement(name: str, supplement: str) -> Call[Contract]:
+    request = pb.SupplementContractRequest(name=name, supplement=supplement)
+    return Call(path(_SERVICE, "SupplementContract"), request, _contract_of)
+
+
+def _extend(name: str, amount: int, authority_reference: str, reason: str) -> Call[Contract]:
+    request = pb.ExtendAnswerRequest(
+        name=name, amount=amount, authority_reference=authority_reference, reason=reason
+    )
+    return Call(path(_SERVICE, "ExtendAnswer"), request, _contract_of)
 
 
 def _withdraw(name: str, reason: str) -> Call[Contract]:
@@ -173,9 +197,37 @@ class Contracts:
         contract = self.get(name)
         return self._transport.run(_sign(contract, terms_digest, self._transport.target, self._clock()))
 
-    def reject(self, name: str, *, reason: str, legal_citation: str) -> Contract:
-        """Refuses a proposal of the other department."""
-        return self._transport.run(_reject(name, reason, legal_citation))
+    def reject(
+        self,
+        name: str,
+        *,
+        reason: str,
+        legal_citation: str,
+        kind: str = "OUTSIDE_DUTIES",
+        condition: str = "",
+    ) -> Contract:
+        """Refuses a proposal of the other department.
+
+        Args:
+            name: `contracts/{contract}@{version}`.
+            reason: why, in words.
+            legal_citation: the law and article.
+            kind: a name of `RejectionReason` without its prefix.
+            condition: with `CONDITION_NOT_MET`, the condition word for word as the catalogue publishes it.
+        """
+        return self._transport.run(_reject(name, reason, legal_citation, kind, condition))
+
+    def request_supplement(self, name: str, *, missing: str) -> Contract:
+        """Asks the proposer, once, for everything that is missing; the answer's clock stops."""
+        return self._transport.run(_request_supplement(name, missing))
+
+    def supplement(self, name: str, *, supplement: str) -> Contract:
+        """Says that what was missing has been supplied."""
+        return self._transport.run(_supplement(name, supplement))
+
+    def extend_answer(self, name: str, *, amount: int, authority_reference: str, reason: str) -> Contract:
+        """Takes more time for the answer, in the unit of the rule pack's limit, with the authority's consent."""
+        return self._transport.run(_extend(name, amount, authority_reference, reason))
 
     def withdraw(self, name: str, *, reason: str) -> Contract:
         """Takes back a proposal of one's own."""
@@ -192,6 +244,12 @@ class Contracts:
     def terminate(self, name: str, *, reason: str) -> Contract:
         """Ends a contract for good; once it returns, nothing more is released."""
         return self._transport.run(_terminate(name, reason))
+
+    def dry_run(
+        self, contract: str, terms: TermsLike, *, since: datetime | None = None
+    ) -> pb.DryRunContractResponse:
+        """Says which recorded exchanges of `contracts/{contract}` other terms would decide otherwise."""
+        return self._transport.run(dry_run_contract(contract, _terms(terms), since))
 
     def get(self, name: str) -> Contract:
         """Returns one version, or the newest when `name` has none. Raises NotFound."""
@@ -228,9 +286,31 @@ class AsyncContracts:
         contract = await self.get(name)
         return await self._transport.run(_sign(contract, terms_digest, self._transport.target, self._clock()))
 
-    async def reject(self, name: str, *, reason: str, legal_citation: str) -> Contract:
+    async def reject(
+        self,
+        name: str,
+        *,
+        reason: str,
+        legal_citation: str,
+        kind: str = "OUTSIDE_DUTIES",
+        condition: str = "",
+    ) -> Contract:
         """As `Contracts.reject`."""
-        return await self._transport.run(_reject(name, reason, legal_citation))
+        return await self._transport.run(_reject(name, reason, legal_citation, kind, condition))
+
+    async def request_supplement(self, name: str, *, missing: str) -> Contract:
+        """As `Contracts.request_supplement`."""
+        return await self._transport.run(_request_supplement(name, missing))
+
+    async def supplement(self, name: str, *, supplement: str) -> Contract:
+        """As `Contracts.supplement`."""
+        return await self._transport.run(_supplement(name, supplement))
+
+    async def extend_answer(
+        self, name: str, *, amount: int, authority_reference: str, reason: str
+    ) -> Contract:
+        """As `Contracts.extend_answer`."""
+        return await self._transport.run(_extend(name, amount, authority_reference, reason))
 
     async def withdraw(self, name: str, *, reason: str) -> Contract:
         """As `Contracts.withdraw`."""
@@ -247,6 +327,12 @@ class AsyncContracts:
     async def terminate(self, name: str, *, reason: str) -> Contract:
         """As `Contracts.terminate`."""
         return await self._transport.run(_terminate(name, reason))
+
+    async def dry_run(
+        self, contract: str, terms: TermsLike, *, since: datetime | None = None
+    ) -> pb.DryRunContractResponse:
+        """As `Contracts.dry_run`."""
+        return await self._transport.run(dry_run_contract(contract, _terms(terms), since))
 
     async def get(self, name: str) -> Contract:
         """As `Contracts.get`."""

@@ -72,7 +72,12 @@ def test_others_cannot_tell_a_contract_from_none(world: World) -> None:
         "ResumeContract": pb.ResumeContractRequest(name=contract.name, reason="x"),
         "TerminateContract": pb.TerminateContractRequest(name=contract.name, reason="x"),
         "WithdrawContract": pb.WithdrawContractRequest(name=contract.name, reason="x"),
-        "RejectContract": pb.RejectContractRequest(name=contract.name, reason="x", legal_citation="x"),
+        "RejectContract": pb.RejectContractRequest(
+            name=contract.name,
+            reason="x",
+            legal_citation="x",
+            rejection_reason=pb.REJECTION_REASON_OUTSIDE_DUTIES,
+        ),
         "CounterContract": pb.CounterContractRequest(name=contract.name, reason="x", terms=contract.terms),
         "SignContract": pb.SignContractRequest(
             name=contract.name, statement=world.signature(OUTSIDER, contract)

@@ -129,7 +129,12 @@ def test_rectification_is_due_in_the_future(world: World) -> None:
 
 def test_a_proposal_is_rejected_by_the_other_side_and_withdrawn_by_its_own(world: World) -> None:
     contract = world.propose()
-    refuse = pb.RejectContractRequest(name=contract.name, reason="超出职责", legal_citation="第二十一条")
+    refuse = pb.RejectContractRequest(
+        name=contract.name,
+        reason="超出职责",
+        legal_citation="第二十一条",
+        rejection_reason=pb.REJECTION_REASON_OUTSIDE_DUTIES,
+    )
     take_back = pb.WithdrawContractRequest(name=contract.name, reason="材料有误")
     with pytest.raises(StateConflict, match="proposed it itself"):
         world.rpc(CONSUMER, "RejectContract", refuse)

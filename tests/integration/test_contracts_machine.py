@@ -80,7 +80,9 @@ class Parties(RuleBasedStateMachine):
     def version(self, number: int) -> pb.Contract | None:
         with self.world.ledger.read() as conn:
             row = get_version(conn, NAME, number)
-            return None if row is None else contract_of(conn, row, self.world.now)
+            return (
+                None if row is None else contract_of(conn, row, self.world.now, self.world.control.rulebook)
+            )
 
     @rule(hours=st.integers(1, 60))
     def time_passes(self, hours: int) -> None:
@@ -129,8 +131,10 @@ class Parties(RuleBasedStateMachine):
     @rule(resident=RESIDENTS, days=st.integers(1, 4))
     def grant(self, resident: str, days: int) -> None:
         with self.world.ledger.read() as conn:
-            row = contracts_in_force(conn, [NAME]).get(NAME)
-            contract = None if row is None else contract_of(conn, row, self.world.now)
+            row = contracts_in_force(conn, [NAME], self.world.now).get(NAME)
+            contract = (
+                None if row is None else contract_of(conn, row, self.world.now, self.world.control.rulebook)
+            )
         if row is None or contract is None:
             return
         begins = max(self.world.now, row.not_before)

@@ -13,6 +13,7 @@ _CLOSES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "WithdrawConsent": _FINAL,
         "RevokeConsent": _FINAL,
+        "InvalidateConsent": _FINAL,
         "PauseConsent": "",
         "SuspendContract": "",
         "TerminateContract": _FINAL,
@@ -84,8 +85,13 @@ class Rules:
                 raise Damaged(
                     DamageKind.RULE, f"record {index}", f"it rests on {consent.get('name')} as it was later"
                 )
-        if record.legal_basis == "CONSENT" and record.subject_token and not record.consents:
-            raise Damaged(DamageKind.RULE, f"record {index}", "its legal basis is consent, and it names none")
+        consented = record.consents or record.emergency
+        if record.legal_basis == "CONSENT" and record.subject_token and not consented:
+            raise Damaged(
+                DamageKind.RULE,
+                f"record {index}",
+                "its legal basis is consent, and it names neither one nor an emergency",
+            )
         if not self._any_closed:
             return
         for resource in _depends_on(record):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Final, Self
 
 from isthmus.errors import StatementInvalid, TermsInvalid
@@ -10,9 +11,14 @@ from isthmus.terms import parse_rfc3339, rfc3339
 from isthmus.v1.common_pb2 import Mode
 from isthmus.v1.consent_service_pb2 import CollectionMethod, GrantorKind
 
-_TIMES: Final = frozenset({"not_before", "not_after", "stated_at"})
+_TIMES: Final = frozenset({"not_before", "not_after", "stated_at", "of_age_at"})
 _LISTS: Final = frozenset({"purposes", "fields", "modes"})
 _NOTICE: Final = frozenset({"uri", "sha256", "language"})
+_OPTIONAL: Final[Mapping[str, Any]] = MappingProxyType({"party": "", "max_uses": 0, "of_age_at": None})
+"""Members that may be absent, and what their absence says. A statement leaves them out when it says no more."""
+
+MAX_USES: Final = 1_000_000_000
+"""The highest limit of uses that a statement may name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +37,10 @@ class ConsentStatement:
         evidence_reference: where the evidence is kept; empty when none is needed.
         notice: `uri`, `sha256` and `language` of the text that was shown.
         stated_at: when the portal stated it.
+        party: which of the required parties consents, in the words of the request; empty when none are required.
+        max_uses: at most so many exchanges; 0 for no limit.
+        of_age_at: when the person comes of age and a guardian's consent ends; None for another's consent, and for
+            permanent guardianship.
     """
 
     consent: str
@@ -47,11 +57,17 @@ class ConsentStatement:
     evidence_reference: str
     notice: Mapping[str, str]
     stated_at: datetime
+    party: str = ""
+    max_uses: int = 0
+    of_age_at: datetime | None = None
 
     def document(self) -> dict[str, Any]:
-        """The payload to sign."""
+        """The payload to sign; optional members that say nothing are left out."""
         members: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        for name in _TIMES:
+        for name, nothing in _OPTIONAL.items():
+            if members[name] == nothing:
+                del members[name]
+        for name in _TIMES & members.keys():
             members[name] = rfc3339(members[name])
         for name in _LISTS:
             members[name] = list(members[name])
@@ -65,11 +81,11 @@ class ConsentStatement:
             StatementInvalid: a member is missing, unknown or of the wrong form; names it.
         """
         names = {field.name for field in fields(cls)}
-        if odd := sorted(names ^ document.keys()):
+        if odd := sorted(names ^ {*document.keys(), *_OPTIONAL}):
             word = "is missing" if odd[0] in names else "is unknown"
             raise StatementInvalid(f"the member {odd[0][:64]!r} {word}")
         try:
-            members = {name: _read(name, document[name]) for name in names}
+            members = {name: _read(name, content) for name, content in document.items()}
         except TermsInvalid as error:
             raise StatementInvalid(error.message) from None
         return cls(**members)
@@ -88,6 +104,12 @@ def _read(name: str, content: Any) -> Any:
         if not isinstance(content, dict) or content.keys() != _NOTICE:
             raise StatementInvalid("notice must hold uri, sha256 and language")
         return {key: _text(f"notice.{key}", value) for key, value in content.items()}
+    if name == "max_uses":
+        if type(content) is not int or not 0 <= content <= MAX_USES:
+            raise StatementInvalid(f"max_uses must be a whole number from 0 to {MAX_USES}")
+        return content
+    if name == "of_age_at" and content is None:
+        return None
     if name in _TIMES:
         return parse_rfc3339(_text(name, content), field=name)
     if name == "grantor" and content not in _names(GrantorKind, "GRANTOR_KIND_"):

@@ -2,22 +2,37 @@
 
 from collections.abc import Sequence
 
-from gateway.consents.states import ConsentEventType, ConsentState, clock_events, next_state
+from gateway.consents.states import ConsentEventType, ConsentState, Due, clock_events, next_state
+from gateway.consents.uses import used_up
 from gateway.state.change import Change
 from gateway.state.consents import ConsentRow, add_event, get_consent, set_state
+from gateway.state.contracts import ContractRow
 
 CLOCK = "clock"
 """The actor of what time brought about."""
 
 
-def require_possible(row: ConsentRow, events: Sequence[ConsentEventType], change: Change) -> ConsentState:
-    """Returns where `events` lead, after what time has brought about.
+def due_now(change: Change, row: ConsentRow, contract: ContractRow) -> tuple[Due, ...]:
+    """Returns what has come about since the consent was written: by time, by its use, or with its contract."""
+    exhausted = bool(used_up(change.connection, [row]))
+    return clock_events(row, change.now, contract=contract, used_up=exhausted)
+
+
+def state_now(change: Change, row: ConsentRow, contract: ContractRow) -> ConsentState:
+    """Returns where a consent stands now, what has come about included."""
+    return require_possible(change, row, contract, ())
+
+
+def require_possible(
+    change: Change, row: ConsentRow, contract: ContractRow, events: Sequence[ConsentEventType]
+) -> ConsentState:
+    """Returns where `events` lead, after what has come about.
 
     Raises:
         StateConflict: the table refuses one of them.
     """
     state = ConsentState(row.state)
-    for event in (*(event for event, _ in clock_events(row, change.now)), *events):
+    for event in (*(due.event for due in due_now(change, row, contract)), *events):
         state = next_state(row.name, state, event)
     return state
 
@@ -25,17 +40,19 @@ def require_possible(row: ConsentRow, events: Sequence[ConsentEventType], change
 def advance(
     change: Change,
     row: ConsentRow,
+    contract: ContractRow,
     events: Sequence[ConsentEventType],
     *,
     position: int,
     reason: str = "",
     current: bool | None = None,
 ) -> ConsentRow:
-    """Writes what time has brought about, then `events`, and returns the consent as it is now.
+    """Writes what has come about, then `events`, and returns the consent as it is now.
 
     Args:
         change: the control call, already recorded.
         row: the consent as it was read in this transaction.
+        contract: the version it is bound to.
         events: what happens, in order.
         position: of the call's record.
         reason: what the caller gave as reason.
@@ -44,9 +61,11 @@ def advance(
     Raises:
         StateConflict: the table refuses one of the events.
     """
-    due = [(event, CLOCK, "", max(at, row.updated_at)) for event, at in clock_events(row, change.now)]
+    due = [
+        (each.event, CLOCK, each.why, max(each.at, row.updated_at)) for each in due_now(change, row, contract)
+    ]
     done = [(event, change.call.identity.uri, reason, change.now) for event in events]
-    state = ConsentState(row.state)
+    state, words = ConsentState(row.state), reason
     for event, actor, words, at in (*due, *done):
         target = next_state(row.name, state, event)
         add_event(
@@ -65,7 +84,7 @@ def advance(
         change.connection,
         row,
         state=state.value,
-        reason=reason,
+        reason=words,
         at=change.now,
         position=position,
         current=row.current if current is None else current,

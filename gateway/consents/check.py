@@ -44,6 +44,7 @@ def violations(stated: ConsentStatement, contract: ContractRow, now: datetime) -
     yield from _outside("fields", stated.fields, released)
     yield from _outside("modes", stated.modes, contract.terms["modes"])
     yield from _of_period(stated, contract, now)
+    yield from _of_age(stated, now)
     yield from _of_evidence(stated)
     yield from _of_notice(stated)
     if stated.stated_at > now + _SKEW:
@@ -70,11 +71,27 @@ def _of_period(stated: ConsentStatement, contract: ContractRow, now: datetime) -
         yield _of("not_after", f"is after the contract ends, {rfc3339(contract.not_after)}")
 
 
+def _of_age(stated: ConsentStatement, now: datetime) -> Iterator[FieldViolation]:
+    """A guardian speaks for a minor until the person comes of age (Civil Code articles 17 and 27)."""
+    if stated.of_age_at is None:
+        return
+    if stated.grantor != "GUARDIAN":
+        yield _of("of_age_at", f"is about a guardian's consent, and the grantor is {stated.grantor}")
+    if stated.of_age_at <= max(now, stated.not_before):
+        yield _of("of_age_at", "is past when the consent begins; the person consents for themselves")
+
+
 def _of_evidence(stated: ConsentStatement) -> Iterator[FieldViolation]:
     """Who speaks for another, or enters what another said, keeps evidence of it (PIPL articles 14 and 31)."""
     if stated.evidence_reference.strip():
         return
-    if stated.grantor != "SELF":
+    if stated.grantor == "GUARDIAN" and stated.of_age_at is None:
+        yield _of(
+            "evidence_reference",
+            "is required when the grantor is GUARDIAN: the proof of authority; a guardianship that does not end when "
+            "the person comes of age rests on a ruling",
+        )
+    elif stated.grantor != "SELF":
         yield _of(
             "evidence_reference", f"is required when the grantor is {stated.grantor}: the proof of authority"
         )

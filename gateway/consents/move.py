@@ -1,4 +1,4 @@
-"""What RefuseConsent, PauseConsent, ResumeConsent and RevokeConsent have in common: one event along the table."""
+"""What RefuseConsent, PauseConsent, ResumeConsent, RevokeConsent and InvalidateConsent have in common: one event."""
 
 from gateway.consents.access import consent_for
 from gateway.consents.advance import advance, require_possible
@@ -14,7 +14,7 @@ def move(
 ) -> tuple[ConsentRow, ContractRow]:
     """Lets `event` happen to a consent, and returns the consent after it and its contract.
 
-    Once this returns, a pause, withdrawal or revocation is a fence at the consent's `position`.
+    Once this returns, a pause, revocation or invalidation is a fence at the consent's `position`.
 
     Raises:
         NotFound: there is no such consent, or the caller may not know of it.
@@ -37,8 +37,8 @@ def apply(
     Raises:
         StateConflict: the transition table refuses it.
     """
-    require_possible(row, (event,), change)
+    require_possible(change, row, contract, (event,))
     position = change.record(
         row.name, {"event": event.value}, about=contract, subject_token=row.subject_token, reason=reason
     )
-    return advance(change, row, (event,), position=position, reason=reason)
+    return advance(change, row, contract, (event,), position=position, reason=reason)

@@ -17,7 +17,8 @@ from isthmus.v1.consent_service_pb2 import RequestConsentRequest, RequestConsent
 def request_consent(
     control: Control, call: Call, request: RequestConsentRequest, *, tokens: SubjectTokens
 ) -> RequestConsentResponse:
-    """Records the question as REQUESTED. It allows nothing, and leaves consents that were given as they are.
+    """Records the question as REQUESTED. It allows nothing, and leaves consents that were given as they are. Where it
+    names `required_parties`, it stays so until each of them has granted it.
 
     Raises:
         NotFound: there is no such contract.
@@ -37,7 +38,7 @@ def request_consent(
             raise InvalidArgument("answer_by", "must be in the future")
         token = tokens.token(request.subject.scheme, canonical)
         row = _write(change, request, contract, token)
-        return RequestConsentResponse(consent=consent_of(row, change.now))
+        return RequestConsentResponse(consent=consent_of(row, change.now, contract=contract))
 
     return control.change(call, work).value
 
@@ -59,6 +60,7 @@ def _write(change: Change, request: RequestConsentRequest, contract: ContractRow
         not_before=change.now,
         not_after=contract.not_after,
         answer_by=instant(request.answer_by) if request.HasField("answer_by") else None,
+        required_parties=tuple(request.required_parties),
         grantor="",
         collection="",
         evidence_reference="",

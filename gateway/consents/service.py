@@ -4,7 +4,7 @@ import grpc
 
 from gateway.consents.grant import grant
 from gateway.consents.move import move
-from gateway.consents.queries import get_consent_for, list_consents
+from gateway.consents.queries import get_consent_for, list_consents, list_uses
 from gateway.consents.request import request_consent
 from gateway.consents.states import ConsentEventType
 from gateway.consents.view import consent_of
@@ -90,12 +90,18 @@ class ConsentService(ConsentServiceServicer):
         call = self._call(context, "RevokeConsent")
         return pb.RevokeConsentResponse(consent=self._move(call, ConsentEventType.REVOKED, request))
 
+    def InvalidateConsent(
+        self, request: pb.InvalidateConsentRequest, context: grpc.ServicerContext
+    ) -> pb.InvalidateConsentResponse:
+        call = self._call(context, "InvalidateConsent")
+        return pb.InvalidateConsentResponse(consent=self._move(call, ConsentEventType.INVALIDATED, request))
+
     def GetConsent(
         self, request: pb.GetConsentRequest, context: grpc.ServicerContext
     ) -> pb.GetConsentResponse:
         call = self._call(context, "GetConsent")
         with self._control.read(call) as conn:
-            return get_consent_for(conn, call, request)
+            return get_consent_for(conn, call, request, self._tokens)
 
     def ListConsents(
         self, request: pb.ListConsentsRequest, context: grpc.ServicerContext
@@ -104,13 +110,26 @@ class ConsentService(ConsentServiceServicer):
         with self._control.read(call) as conn:
             return list_consents(conn, call, request, self._tokens)
 
+    def ListConsentUses(
+        self, request: pb.ListConsentUsesRequest, context: grpc.ServicerContext
+    ) -> pb.ListConsentUsesResponse:
+        call = self._call(context, "ListConsentUses")
+        with self._control.read(call) as conn:
+            return list_uses(conn, call, request, self._tokens)
+
     def _call(self, context: grpc.ServicerContext, method: str) -> Call:
         return call_of(self._control, context, method)
 
     def _move(self, call: Call, event: ConsentEventType, request: "_Named") -> pb.Consent:
-        row, _ = move(self._control, call, event, name=request.name, reason=request.reason)
+        row, contract = move(self._control, call, event, name=request.name, reason=request.reason)
         redacted = call.identity.role is not Role.PORTAL
-        return consent_of(row, self._control.clock(), redacted=redacted)
+        return consent_of(row, self._control.clock(), contract=contract, redacted=redacted)
 
 
-_Named = pb.RefuseConsentRequest | pb.PauseConsentRequest | pb.ResumeConsentRequest | pb.RevokeConsentRequest
+_Named = (
+    pb.RefuseConsentRequest
+    | pb.PauseConsentRequest
+    | pb.ResumeConsentRequest
+    | pb.RevokeConsentRequest
+    | pb.InvalidateConsentRequest
+)

@@ -4,14 +4,17 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
-from gateway.state.schema import consent_events, consents
+from gateway.state.schema import consent_events, consent_parties, consents
 from gateway.state.times import from_ms, to_ms
+from isthmus.errors import InvalidArgument
 
 _CHUNK = 400
+
+_MAX_INSTANT_DIGITS: Final = 18
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +22,8 @@ class ConsentRow:
     """A consent as it was last written; `gateway.consents.states` adds the clock.
 
     `contract` is `contracts/{contract}@{version}`; `current` says whether it is the one that speaks for the
-    subject under that contract. `grantor`, `collection` and `modes` are enum names without prefix.
+    subject under that contract. `grantor`, `collection` and `modes` are enum names without prefix. `max_uses` is 0 for
+    no limit. While `required_parties` are named and not all in `consented_parties`, it waits for the others.
     """
 
     name: str
@@ -45,6 +49,10 @@ class ConsentRow:
     created_at: datetime
     updated_at: datetime
     position: int
+    required_parties: tuple[str, ...] = ()
+    consented_parties: tuple[str, ...] = ()
+    max_uses: int = 0
+    of_age_at: datetime | None = None
 
     @property
     def contract_name(self) -> str:
@@ -77,6 +85,10 @@ def _read(row: sa.Row[Any]) -> ConsentRow:
         created_at=from_ms(row.created_at),
         updated_at=from_ms(row.updated_at),
         position=row.position,
+        required_parties=tuple(json.loads(row.required_parties)),
+        consented_parties=tuple(json.loads(row.consented_parties)),
+        max_uses=row.max_uses,
+        of_age_at=None if row.of_age_at is None else from_ms(row.of_age_at),
     )
 
 
@@ -110,6 +122,12 @@ def consents_of(
     return found
 
 
+def consents_where(conn: sa.Connection, condition: sa.ColumnElement[bool], *, limit: int) -> list[ConsentRow]:
+    """Returns consents by a condition on their table, by name, at most `limit`."""
+    query = sa.select(consents).where(condition).order_by(consents.c.name).limit(limit)
+    return [_read(row) for row in conn.execute(query)]
+
+
 def page_of_consents(
     conn: sa.Connection, *, tokens: Sequence[str], contract: str, after: str, limit: int
 ) -> list[ConsentRow]:
@@ -128,15 +146,22 @@ def page_of_consents(
     if contract:
         query = query.where(consents.c.contract == contract)
     if after:
-        created, _, name = after.partition(" ")
+        created, name = _place(after)
         query = query.where(
             sa.or_(
-                consents.c.created_at > int(created),
-                sa.and_(consents.c.created_at == int(created), consents.c.name > name),
+                consents.c.created_at > created,
+                sa.and_(consents.c.created_at == created, consents.c.name > name),
             )
         )
     query = query.order_by(consents.c.created_at, consents.c.name).limit(limit)
     return [_read(row) for row in conn.execute(query)]
+
+
+def _place(cursor: str) -> tuple[int, str]:
+    created, _, name = cursor.partition(" ")
+    if not (created.isascii() and created.isdigit() and len(created) <= _MAX_INSTANT_DIGITS):
+        raise InvalidArgument("page_token", "is not one that this method returned")
+    return int(created), name
 
 
 def cursor_of(row: ConsentRow) -> str:
@@ -164,6 +189,10 @@ def put_consent(conn: sa.Connection, row: ConsentRow) -> None:
             not_before=to_ms(row.not_before),
             not_after=to_ms(row.not_after),
             answer_by=None if row.answer_by is None else to_ms(row.answer_by),
+            required_parties=_text(row.required_parties),
+            consented_parties=_text(row.consented_parties),
+            max_uses=row.max_uses,
+            of_age_at=None if row.of_age_at is None else to_ms(row.of_age_at),
             grantor=row.grantor,
             collection=row.collection,
             evidence_reference=row.evidence_reference,
@@ -203,6 +232,30 @@ def set_state(
 def set_aside(conn: sa.Connection, name: str) -> None:
     """Notes that a consent which has ended no longer speaks for the subject, because a new one does."""
     conn.execute(consents.update().where(consents.c.name == name).values(current=False))
+
+
+def add_party(
+    conn: sa.Connection,
+    name: str,
+    *,
+    party: str,
+    statement: str,
+    digest: str,
+    at: datetime,
+    position: int,
+) -> None:
+    """Keeps what one required party stated; the table's key refuses a second statement by the same party."""
+    conn.execute(
+        consent_parties.insert().values(
+            consent=name, party=party, statement=statement, digest=digest, at=to_ms(at), position=position
+        )
+    )
+
+
+def party_digests(conn: sa.Connection, name: str) -> frozenset[str]:
+    """Returns the digests of what the parties to a consent stated; empty where there are none."""
+    query = sa.select(consent_parties.c.digest).where(consent_parties.c.consent == name)
+    return frozenset(conn.execute(query).scalars())
 
 
 def add_event(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from isthmus.cli.connection import connect
 from isthmus.cli.inputs import subject
@@ -16,11 +17,11 @@ from isthmus.cli.output import Json, Limit, document, print_facts, print_json, p
 from isthmus.client import Client, ConsentReceipt, ConsentTerms
 from isthmus.terms import instant, parse_rfc3339, rfc3339
 from isthmus.v1.common_pb2 import Mode
-from isthmus.v1.consent_service_pb2 import Consent, ConsentState
+from isthmus.v1.consent_service_pb2 import Consent, ConsentState, GrantorKind
 
 app = typer.Typer(
     name="consent",
-    help="Consents: request, grant, refuse, withdraw, pause, resume, revoke, show, list.",
+    help="Consents: request, grant, refuse, withdraw, pause, resume, revoke, invalidate, show, uses, list.",
     no_args_is_help=True,
     epilog=EXIT_CODES,
 )
@@ -39,11 +40,19 @@ def request(
     contract: Annotated[str, typer.Argument(help="contracts/ID@VERSION.")],
     about: About,
     answer_by: Annotated[str, typer.Option("--answer-by", help="RFC 3339.")] = "",
+    parties: Annotated[
+        list[str] | None,
+        typer.Option("--party", help="One who must consent, such as 母亲; no personal data. Repeatable."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Record that a person was asked."""
+    """Record that a person was asked, and who must consent when one grant is not enough."""
     person, by = subject(about), _time(answer_by, "answer_by")
-    _run(context, lambda client: client.consents.request(contract, person, answer_by=by), as_json=as_json)
+    _run(
+        context,
+        lambda client: client.consents.request(contract, person, answer_by=by, parties=parties or ()),
+        as_json=as_json,
+    )
 
 
 @app.command()
@@ -74,6 +83,15 @@ def grant(
     evidence: Annotated[
         str, typer.Option("--evidence", help="Where the evidence is kept, for COUNTER and PAPER.")
     ] = "",
+    party: Annotated[
+        str, typer.Option("--party", help="Which of the parties required by the request consents.")
+    ] = "",
+    max_uses: Annotated[
+        int, typer.Option("--max-uses", help="At most so many exchanges; 0 for no limit.", min=0)
+    ] = 0,
+    of_age_at: Annotated[
+        str, typer.Option("--of-age-at", help="RFC 3339: when a guardian's consent ends.")
+    ] = "",
     name: Annotated[str, typer.Option("--name", help="consents/UUID of the request that is answered.")] = "",
     as_json: Json = False,
 ) -> None:
@@ -89,6 +107,9 @@ def grant(
         grantor=grantor,
         collection=collection,
         evidence_reference=evidence,
+        party=party,
+        max_uses=max_uses,
+        of_age_at=_time(of_age_at, "of_age_at"),
     )
     _run_with_receipt(
         context,
@@ -133,6 +154,40 @@ def revoke(
 
 
 @app.command()
+def invalidate(
+    context: typer.Context,
+    name: Name,
+    reason: Annotated[str, typer.Option("--reason", help="Why it was never valid, with the evidence.")],
+    as_json: Json = False,
+) -> None:
+    """End a consent that was never valid, for good."""
+    _run(context, lambda client: client.consents.invalidate(name, reason=reason), as_json=as_json)
+
+
+@app.command()
+def uses(context: typer.Context, name: Name, limit: Limit = 1000, as_json: Json = False) -> None:
+    """Show who used a consent, oldest first: for the person's own view."""
+    with connect(context) as client:
+        found = list(islice(client.consents.uses(name), limit))
+    if as_json:
+        print_json({"uses": [document(each) for each in found]})
+        return
+    rows = [
+        (
+            rfc3339(instant(each.at)),
+            each.consumer,
+            each.caller,
+            each.purpose,
+            ", ".join(field.name for field in each.fields),
+            Mode.Name(each.mode).removeprefix("MODE_"),
+            each.exchange,
+        )
+        for each in found
+    ]
+    print_table(("at", "consumer", "caller", "purpose", "fields", "mode", "exchange"), rows)
+
+
+@app.command()
 def show(context: typer.Context, name: Name, as_json: Json = False) -> None:
     """Show one consent."""
     with connect(context) as client:
@@ -151,6 +206,10 @@ def show(context: typer.Context, name: Name, as_json: Json = False) -> None:
             "fields": list(consent.fields),
             "modes": ", ".join(Mode.Name(each).removeprefix("MODE_") for each in consent.modes),
             "period": _period(consent),
+            "grantor": GrantorKind.Name(consent.grantor_kind).removeprefix("GRANTOR_KIND_"),
+            "parties": _parties(consent),
+            "until of age": _moment(consent.of_age_at) if consent.HasField("of_age_at") else "",
+            "uses": _uses(consent),
             "evidence": consent.evidence_reference,
             "notice": consent.notice.uri or consent.notice.sha256,
             "position": consent.position,
@@ -174,9 +233,17 @@ def list_(
         print_json({"consents": [document(each) for each in found]})
         return
     rows = [
-        (each.name, _state(each), each.contract, ", ".join(each.purposes), _period(each)) for each in found
+        (
+            each.name,
+            _state(each),
+            each.contract,
+            ", ".join(each.purposes),
+            _period(each),
+            _uses(each),
+        )
+        for each in found
     ]
-    print_table(("name", "state", "contract", "purposes", "period"), rows)
+    print_table(("name", "state", "contract", "purposes", "period", "uses"), rows)
 
 
 def _run(context: typer.Context, act: Callable[[Client], Consent], *, as_json: bool) -> None:
@@ -206,6 +273,23 @@ def _print_change(consent: Consent) -> None:
 
 def _state(consent: Consent) -> str:
     return ConsentState.Name(consent.state).removeprefix("CONSENT_STATE_")
+
+
+def _parties(consent: Consent) -> str:
+    given = set(consent.consented_parties)
+    return ", ".join(
+        f"{each} ({'consented' if each in given else 'awaited'})" for each in consent.required_parties
+    )
+
+
+def _uses(consent: Consent) -> str:
+    limit = f" of {consent.max_uses}" if consent.max_uses else ""
+    last = f", last {_moment(consent.last_used_at)}" if consent.HasField("last_used_at") else ""
+    return f"{consent.uses}{limit}{last}"
+
+
+def _moment(at: Timestamp) -> str:
+    return rfc3339(instant(at))
 
 
 def _period(consent: Consent) -> str:

@@ -1,8 +1,8 @@
 """Consents: what a portal or a service counter records for a person."""
 
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -21,7 +21,7 @@ from isthmus.terms import instant, timestamp
 from isthmus.v1 import consent_service_pb2 as pb
 from isthmus.v1.catalog_service_pb2 import Dataset
 from isthmus.v1.common_pb2 import Mode, Subject
-from isthmus.v1.consent_service_pb2 import Consent
+from isthmus.v1.consent_service_pb2 import Consent, ConsentUse
 from isthmus.v1.contract_service_pb2 import Contract
 
 _SERVICE = "ConsentService"
@@ -38,6 +38,9 @@ class ConsentTerms:
         grantor: `SELF`, `GUARDIAN` or `DELEGATE`.
         collection: `ONLINE`, `COUNTER` or `PAPER`; the last two need an evidence reference.
         evidence_reference: where the evidence is kept; no personal data.
+        party: which of the parties that the request requires consents; empty when it requires none.
+        max_uses: at most so many exchanges; 0 for no limit.
+        of_age_at: aware; when the person comes of age and a guardian's consent ends.
     """
 
     notice: Mapping[str, str]
@@ -49,6 +52,23 @@ class ConsentTerms:
     grantor: str = "SELF"
     collection: str = "ONLINE"
     evidence_reference: str = ""
+    party: str = ""
+    max_uses: int = 0
+    of_age_at: datetime | None = None
+
+    def after(self, others: Consent) -> "ConsentTerms":
+        """These terms, where they are left open, as the parties who have consented already stated them."""
+        if not others.consented_parties:
+            return self
+        return replace(
+            self,
+            purposes=self.purposes or tuple(others.purposes),
+            fields=self.fields or tuple(others.fields),
+            modes=self.modes or tuple(Mode.Name(mode).removeprefix("MODE_") for mode in others.modes),
+            not_before=self.not_before or instant(others.period.not_before),
+            not_after=self.not_after or instant(others.period.not_after),
+            max_uses=self.max_uses or others.max_uses,
+        )
 
 
 def _consent_of(response: Any) -> Consent:
@@ -56,9 +76,19 @@ def _consent_of(response: Any) -> Consent:
     return consent
 
 
-def _request(contract: str, subject: SubjectLike, answer_by: datetime | None, name: str) -> Call[Consent]:
+def _request(
+    contract: str,
+    subject: SubjectLike,
+    *,
+    answer_by: datetime | None,
+    parties: Sequence[str],
+    name: str,
+) -> Call[Consent]:
     request = pb.RequestConsentRequest(
-        name=name or str(ConsentName.new()), contract=contract, subject=to_subject(subject)
+        name=name or str(ConsentName.new()),
+        contract=contract,
+        subject=to_subject(subject),
+        required_parties=parties,
     )
     if answer_by is not None:
         request.answer_by.CopyFrom(timestamp(answer_by))
@@ -101,6 +131,9 @@ def _grant(
         evidence_reference=terms.evidence_reference,
         notice=terms.notice,
         stated_at=now,
+        party=terms.party,
+        max_uses=terms.max_uses,
+        of_age_at=terms.of_age_at,
     )
     request = grant_request(chosen, subject, statement, nonce=nonce, target=target)
     return Call(path(_SERVICE, "GrantConsent"), request, ConsentReceipt.of)
@@ -117,6 +150,7 @@ _CHANGES: Mapping[str, Any] = {
     "PauseConsent": pb.PauseConsentRequest,
     "ResumeConsent": pb.ResumeConsentRequest,
     "RevokeConsent": pb.RevokeConsentRequest,
+    "InvalidateConsent": pb.InvalidateConsentRequest,
 }
 
 
@@ -140,6 +174,11 @@ def _list(subject: SubjectLike | None, contract: str, page_size: int) -> Listing
     return Listing(path(_SERVICE, "ListConsents"), request, lambda response: response.consents)
 
 
+def _uses(name: str, page_size: int) -> Listing[ConsentUse]:
+    request = pb.ListConsentUsesRequest(name=name, page_size=page_size)
+    return Listing(path(_SERVICE, "ListConsentUses"), request, lambda response: response.uses)
+
+
 class Consents:
     """Consents. Every method raises `IsthmusError` when it is refused."""
 
@@ -148,10 +187,25 @@ class Consents:
         self._clock = clock
 
     def request(
-        self, contract: str, subject: SubjectLike, *, answer_by: datetime | None = None, name: str = ""
+        self,
+        contract: str,
+        subject: SubjectLike,
+        *,
+        answer_by: datetime | None = None,
+        parties: Sequence[str] = (),
+        name: str = "",
     ) -> Consent:
-        """Records that a person was asked, under a new name unless `name` gives one."""
-        return self._transport.run(_request(contract, subject, answer_by, name))
+        """Records that a person was asked, under a new name unless `name` gives one.
+
+        Args:
+            contract: `contracts/{contract}@{version}`.
+            subject: the person, `(scheme, id)`.
+            answer_by: aware; until when an answer is awaited.
+            parties: all who must consent, such as `母亲` and `父亲`; empty when one grant is enough.
+            name: `consents/{uuid}`.
+        """
+        asked = _request(contract, subject, answer_by=answer_by, parties=parties, name=name)
+        return self._transport.run(asked)
 
     def grant(
         self, contract: str, subject: SubjectLike, terms: ConsentTerms, *, name: str = ""
@@ -161,11 +215,13 @@ class Consents:
         Args:
             contract: `contracts/{contract}@{version}`, or without a version for the newest.
             subject: the person, `(scheme, id)`; the ledger keeps only a keyed token.
-            terms: what is consented to.
+            terms: what is consented to; for a party after the first, what is left open is what the others stated.
             name: `consents/{uuid}` of the request that is answered; a new one unless given.
         """
         agreed = self._transport.run(get_contract(contract))
         person = _canonical(subject, self._transport.run(get_dataset(agreed.terms.dataset)))
+        if terms.party and name:
+            terms = terms.after(self._transport.run(_get(name)))
         target, now = self._transport.target, self._clock()
         return self._transport.run(_grant(person, agreed, terms, name=name, target=target, now=now))
 
@@ -189,6 +245,14 @@ class Consents:
         """Ends a consent by order of an authority, for good."""
         return self._transport.run(_change("RevokeConsent", name, reason))
 
+    def invalidate(self, name: str, *, reason: str) -> Consent:
+        """Ends a consent that was never valid, for good."""
+        return self._transport.run(_change("InvalidateConsent", name, reason))
+
+    def uses(self, name: str, *, page_size: int = 0) -> Iterator[ConsentUse]:
+        """Yields who used a consent, oldest first, from the gateway's records."""
+        return self._transport.pages(_uses(name, page_size))
+
     def get(self, name: str) -> Consent:
         """Returns `consents/{uuid}`. Raises NotFound."""
         return self._transport.run(_get(name))
@@ -208,10 +272,17 @@ class AsyncConsents:
         self._clock = clock
 
     async def request(
-        self, contract: str, subject: SubjectLike, *, answer_by: datetime | None = None, name: str = ""
+        self,
+        contract: str,
+        subject: SubjectLike,
+        *,
+        answer_by: datetime | None = None,
+        parties: Sequence[str] = (),
+        name: str = "",
     ) -> Consent:
         """As `Consents.request`."""
-        return await self._transport.run(_request(contract, subject, answer_by, name))
+        asked = _request(contract, subject, answer_by=answer_by, parties=parties, name=name)
+        return await self._transport.run(asked)
 
     async def grant(
         self, contract: str, subject: SubjectLike, terms: ConsentTerms, *, name: str = ""
@@ -219,6 +290,8 @@ class AsyncConsents:
         """As `Consents.grant`."""
         agreed = await self._transport.run(get_contract(contract))
         person = _canonical(subject, await self._transport.run(get_dataset(agreed.terms.dataset)))
+        if terms.party and name:
+            terms = terms.after(await self._transport.run(_get(name)))
         target, now = self._transport.target, self._clock()
         return await self._transport.run(_grant(person, agreed, terms, name=name, target=target, now=now))
 
@@ -241,6 +314,14 @@ class AsyncConsents:
     async def revoke(self, name: str, *, reason: str) -> Consent:
         """As `Consents.revoke`."""
         return await self._transport.run(_change("RevokeConsent", name, reason))
+
+    async def invalidate(self, name: str, *, reason: str) -> Consent:
+        """As `Consents.invalidate`."""
+        return await self._transport.run(_change("InvalidateConsent", name, reason))
+
+    def uses(self, name: str, *, page_size: int = 0) -> AsyncIterator[ConsentUse]:
+        """As `Consents.uses`."""
+        return self._transport.pages(_uses(name, page_size))
 
     async def get(self, name: str) -> Consent:
         """As `Consents.get`."""

@@ -30,7 +30,7 @@ class _ConsentStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ConsentS
     CONSENT_STATE_UNSPECIFIED: _ConsentState.ValueType  # 0
     """Not stated."""
     CONSENT_STATE_REQUESTED: _ConsentState.ValueType  # 1
-    """The person was asked and has not answered."""
+    """The person was asked and has not answered, or not all of the required parties have."""
     CONSENT_STATE_ACTIVE: _ConsentState.ValueType  # 2
     """Given and in force."""
     CONSENT_STATE_REFUSED: _ConsentState.ValueType  # 3
@@ -44,11 +44,11 @@ class _ConsentStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ConsentS
     CONSENT_STATE_REVOKED: _ConsentState.ValueType  # 7
     """Ended by an authority. Final."""
     CONSENT_STATE_EXPIRED: _ConsentState.ValueType  # 8
-    """Its period is over. Final."""
+    """Its period is over, the person has come of age, or its contract has ended. Final."""
     CONSENT_STATE_EXHAUSTED: _ConsentState.ValueType  # 9
     """Used as often as it allows. Final."""
     CONSENT_STATE_SUPERSEDED: _ConsentState.ValueType  # 10
-    """Replaced by a later consent. Final."""
+    """Replaced by a later consent, or given to a version of the contract that was replaced. Final."""
     CONSENT_STATE_INVALIDATED: _ConsentState.ValueType  # 11
     """Found not to have been valid. Final."""
 
@@ -58,7 +58,7 @@ class ConsentState(_ConsentState, metaclass=_ConsentStateEnumTypeWrapper):
 CONSENT_STATE_UNSPECIFIED: ConsentState.ValueType  # 0
 """Not stated."""
 CONSENT_STATE_REQUESTED: ConsentState.ValueType  # 1
-"""The person was asked and has not answered."""
+"""The person was asked and has not answered, or not all of the required parties have."""
 CONSENT_STATE_ACTIVE: ConsentState.ValueType  # 2
 """Given and in force."""
 CONSENT_STATE_REFUSED: ConsentState.ValueType  # 3
@@ -72,11 +72,11 @@ CONSENT_STATE_WITHDRAWN: ConsentState.ValueType  # 6
 CONSENT_STATE_REVOKED: ConsentState.ValueType  # 7
 """Ended by an authority. Final."""
 CONSENT_STATE_EXPIRED: ConsentState.ValueType  # 8
-"""Its period is over. Final."""
+"""Its period is over, the person has come of age, or its contract has ended. Final."""
 CONSENT_STATE_EXHAUSTED: ConsentState.ValueType  # 9
 """Used as often as it allows. Final."""
 CONSENT_STATE_SUPERSEDED: ConsentState.ValueType  # 10
-"""Replaced by a later consent. Final."""
+"""Replaced by a later consent, or given to a version of the contract that was replaced. Final."""
 CONSENT_STATE_INVALIDATED: ConsentState.ValueType  # 11
 """Found not to have been valid. Final."""
 Global___ConsentState: _TypeAlias = ConsentState  # noqa: Y015
@@ -215,7 +215,7 @@ class Consent(_message.Message):
     state: Global___ConsentState.ValueType
     """Where it stands now."""
     state_reason: _builtins.str
-    """The reason given with the last change of state."""
+    """The reason given with the last change of state, or what brought it about."""
     position: _builtins.int
     """The ledger position of the last change."""
     statement: _builtins.str
@@ -225,7 +225,7 @@ class Consent(_message.Message):
     max_uses: _builtins.int
     """At most so many exchanges; 0 for no limit."""
     uses: _builtins.int
-    """How many exchanges it has allowed, counted from the records."""
+    """How many exchanges it has allowed, counted from the records. Only GetConsent and ListConsents say so."""
     @_builtins.property
     def purposes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The purposes it covers."""
@@ -264,7 +264,7 @@ class Consent(_message.Message):
 
     @_builtins.property
     def last_used_at(self) -> _timestamp_pb2.Timestamp:
-        """When it was last used, from the records. Absent when it never was."""
+        """When it was last used, from the records; said where `uses` is. Absent when it never was."""
 
     @_builtins.property
     def of_age_at(self) -> _timestamp_pb2.Timestamp:

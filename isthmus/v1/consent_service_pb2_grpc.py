@@ -104,7 +104,7 @@ class ConsentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GrantConsent(self, request, context):
-        """Records a person's consent, stated and signed by the portal: state ACTIVE.
+        """Records a person's consent, stated and signed by the portal: state ACTIVE once all required parties have consented.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

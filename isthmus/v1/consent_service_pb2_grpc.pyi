@@ -19,7 +19,7 @@ class ConsentServiceStub:
     RequestConsent: _grpc.UnaryUnaryMultiCallable[_consent_service_pb2.RequestConsentRequest, _consent_service_pb2.RequestConsentResponse]
     """Records that a person was asked: state REQUESTED."""
     GrantConsent: _grpc.UnaryUnaryMultiCallable[_consent_service_pb2.GrantConsentRequest, _consent_service_pb2.GrantConsentResponse]
-    """Records a person's consent, stated and signed by the portal: state ACTIVE."""
+    """Records a person's consent, stated and signed by the portal: state ACTIVE once all required parties have consented."""
     RefuseConsent: _grpc.UnaryUnaryMultiCallable[_consent_service_pb2.RefuseConsentRequest, _consent_service_pb2.RefuseConsentResponse]
     """Records that a person refused."""
     PauseConsent: _grpc.UnaryUnaryMultiCallable[_consent_service_pb2.PauseConsentRequest, _consent_service_pb2.PauseConsentResponse]
@@ -56,7 +56,7 @@ class ConsentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _consent_service_pb2.GrantConsentRequest,
         context: _grpc.ServicerContext,
     ) -> _consent_service_pb2.GrantConsentResponse:
-        """Records a person's consent, stated and signed by the portal: state ACTIVE."""
+        """Records a person's consent, stated and signed by the portal: state ACTIVE once all required parties have consented."""
 
     @_abc_1.abstractmethod
     def RefuseConsent(

@@ -1,10 +1,12 @@
 """What a portal signs about a consent: written, read back, and refused by the member that is wrong."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from isthmus.canonical import canonical_json
 from isthmus.consent_statement import ConsentStatement
 from isthmus.errors import StatementInvalid
 
@@ -34,6 +36,24 @@ def test_a_statement_reads_back_as_it_was_signed() -> None:
     assert ConsentStatement.parse(statement().document()) == statement()
 
 
+def test_a_statement_with_every_member_reads_back() -> None:
+    whole = replace(statement(), party="母亲", max_uses=3, of_age_at=NOW + timedelta(days=900))
+    assert ConsentStatement.parse(whole.document()) == whole
+    assert whole.document().keys() - statement().document().keys() == {"party", "max_uses", "of_age_at"}
+
+
+def test_an_older_statement_without_the_optional_members_is_what_it_was() -> None:
+    old = statement().document()
+    read = ConsentStatement.parse(old)
+    assert (read.party, read.max_uses, read.of_age_at) == ("", 0, None)
+    assert canonical_json(read.document()) == canonical_json(old)
+
+
+def test_an_optional_member_may_say_that_there_is_nothing() -> None:
+    nothing = {"party": "", "max_uses": 0, "of_age_at": None}
+    assert ConsentStatement.parse({**statement().document(), **nothing}) == statement()
+
+
 @pytest.mark.parametrize(
     ("member", "content", "complaint"),
     [
@@ -47,6 +67,14 @@ def test_a_statement_reads_back_as_it_was_signed() -> None:
         ("not_after", "soon", "RFC 3339"),
         ("stated_at", 5, "stated_at must be text"),
         ("consent", "x" * 1025, "at most 1024"),
+        ("max_uses", -1, "max_uses must be a whole number"),
+        ("max_uses", True, "max_uses must be a whole number"),
+        ("max_uses", "3", "max_uses must be a whole number"),
+        ("max_uses", 10**12, "max_uses must be a whole number"),
+        ("max_uses", None, "max_uses must be a whole number"),
+        ("party", None, "party must be text"),
+        ("of_age_at", 2031, "of_age_at must be text"),
+        ("of_age_at", "soon", "RFC 3339"),
     ],
 )
 def test_a_wrong_member_is_named(member: str, content: Any, complaint: str) -> None:

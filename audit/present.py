@@ -40,6 +40,7 @@ def to_message(index: int, leaf: bytes) -> Record:
         row_count=record.row_count,
         action=record.action,
         resource=record.resource,
+        emergency=record.emergency,
     )
     if LOGGED in record.at:
         logged = Timestamp()
@@ -60,6 +61,7 @@ def in_words(record: AccessRecord) -> str:
             ("case", record.case_reference),
             ("on the legal basis", record.legal_basis.replace("_", " ").lower()),
             ("under", record.contract),
+            ("as an emergency:", record.emergency if record.decision == "ALLOW" else ""),
         )
         if value
     )

@@ -78,6 +78,7 @@ class AccessRecord:
         request_commitment: SHA-256(nonce || request), hex; the nonce is erasable detail.
         response_commitment: the same for the answer.
         provider_receipt_digest: SHA-256 of the provider's signed receipt, hex.
+        emergency: why the caller says that this is an emergency; no personal data. Then no consent is rested on.
         consents: what the decision rests on, `{"name", "position"}` each.
         trace_id: W3C trace id, for correlation only.
         grpc_code: the status name that the caller got.
@@ -114,6 +115,7 @@ class AccessRecord:
     response_commitment: str = ""
     provider_receipt_digest: str = ""
     consents: tuple[Mapping[str, str | int], ...] = ()
+    emergency: str = ""
     trace_id: str = ""
     grpc_code: str = ""
     action: str = ""

@@ -59,6 +59,18 @@ class GatewayMetrics:
         shared = ("consumer", "provider", "dataset")
         self._rows = Counter("isthmus_rows_released_total", "Rows released.", shared, registry=registry)
         self._bytes = Counter("isthmus_bytes_released_total", "Bytes released.", shared, registry=registry)
+        self._emergencies = Counter(
+            "isthmus_emergency_uses_total",
+            "Releases in an emergency, without the consent they otherwise need.",
+            ("consumer", "provider"),
+            registry=registry,
+        )
+        self._turned_away = Counter(
+            "isthmus_exchanges_rate_limited_total",
+            "Exchanges turned away by the rate limit; they leave no record.",
+            ("consumer",),
+            registry=registry,
+        )
         self._unrecorded = Counter(
             "isthmus_exchanges_unrecorded_total",
             "Exchanges that failed and left no record, because the ledger took none; nothing was released.",
@@ -81,12 +93,18 @@ class GatewayMetrics:
         if ending.served is not None:
             self._rows.labels(*labels).inc(ending.served.row_count)
             self._bytes.labels(*labels).inc(len(ending.served.content))
+            if exchange.asked.emergency:
+                self._emergencies.labels(*labels[:2]).inc()
 
     def refused_caller(self, department: str, mode: str, reason: str) -> None:
         """Somebody whose role may not exchange tried to; `department` is empty for a caller of none."""
         consumer = self._department(department)
         self._exchanges.labels(consumer, NONE, NONE, mode, "DENY").inc()
         self._denials.labels(consumer, NONE, reason).inc()
+
+    def rate_limited(self, department: str) -> None:
+        """The rate limit turned a caller of `department` away."""
+        self._turned_away.labels(self._department(department)).inc()
 
     def stage(self, name: str, exchanges: Sequence[Exchange], seconds: float) -> None:
         """So many exchanges have passed a stage together."""

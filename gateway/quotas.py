@@ -20,6 +20,8 @@ _LENGTHS: Final[Mapping[str, timedelta]] = {
     "HOUR": timedelta(hours=1),
     "DAY": timedelta(days=1),
 }
+CONSENT: Final = "CONSENT"
+"""The scope that counts the uses of one consent, by its name."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -70,7 +72,12 @@ class Limit:
         """The limit as a person reads it; no subject is named."""
         parts = [f"{self.calls} exchanges"] if self.calls else []
         parts += [f"{self.rows} rows"] if self.rows else []
-        whose = {"CONTRACT": "", "SYSTEM": " by one system", "SUBJECT": " about one subject"}
+        whose = {
+            "CONTRACT": "",
+            "SYSTEM": " by one system",
+            "SUBJECT": " about one subject",
+            CONSENT: " on one consent",
+        }
         when = "in all" if self.counter.window == "TOTAL" else f"each {self.counter.window.lower()}"
         return f"{' and '.join(parts) or 'no limit'}{whose.get(self.counter.scope, '')} {when}"
 
@@ -123,6 +130,19 @@ def limits(
     return tuple(found)
 
 
+def consent_limit(*, contract: str, consent: str, max_uses: int) -> Limit | None:
+    """Returns the limit that a consent itself puts on exchanges; None when it sets none.
+
+    Args:
+        contract: `contracts/{contract}@{version}`, the version that the consent was given to.
+        consent: `consents/{uuid}`.
+        max_uses: how many exchanges it allows; 0 for no limit.
+    """
+    if not max_uses:
+        return None
+    return Limit(Counter(contract, CONSENT, consent, "TOTAL", to_ms(_EPOCH)), max_uses, 0, None)
+
+
 def used_up(limits: Sequence[Limit], usage: Mapping[Counter, Use], *, rows: int | None) -> Limit | None:
     """Returns the first limit that one more exchange would break, or None. `rows` as in `Limit.allows`."""
     for limit in limits:
@@ -163,7 +183,8 @@ def write_usage(conn: sa.Connection, before: Mapping[Counter, Use], after: Mappi
         if counter in before:
             conn.execute(quota_usage.update().where(*_same(counter), _start(counter)).values(**values))
         else:
-            conn.execute(quota_usage.delete().where(*_same(counter)))
+            over = quota_usage.c.window_start < counter.start
+            conn.execute(quota_usage.delete().where(*_same(counter), over))
             conn.execute(
                 quota_usage.insert().values(**dict(zip(_NAMES, _key(counter), strict=True)), **values)
             )

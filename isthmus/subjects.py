@@ -102,6 +102,14 @@ class SubjectTokens:
         mac = hmac.digest(self.keys[number], message, "sha256")
         return f"{number}.{mac[:_TOKEN_BYTES].hex()}"
 
+    def nonce(self, salt: bytes) -> bytes:
+        """A commitment's nonce, 32 bytes: derived from a salt that is kept beside the log and a key that is not.
+
+        Who holds the database alone cannot open a commitment by guessing; whoever erases the salt has closed it for
+        good.
+        """
+        return hmac.digest(self.keys[self.current], b"isthmus-commitment\0" + salt, "sha256")
+
     def all_tokens(self, scheme: str, identifier: str) -> tuple[str, ...]:
         """The subject's token in every epoch, for searches over the whole log."""
         return tuple(self.token(scheme, identifier, epoch=epoch) for epoch in sorted(self.keys))

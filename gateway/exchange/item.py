@@ -37,6 +37,7 @@ class Asked:
         fields: the field names, in the order asked for.
         identifier: of the subject, as sent. Never written anywhere.
         predicate: of a VERIFY, as JSON.
+        emergency: why this is an emergency; empty when it is none.
         request: the request, serialised deterministically; only a salted commitment to it is recorded.
     """
 
@@ -53,6 +54,7 @@ class Asked:
     identifier: str
     predicate: dict[str, Any] | None
     request: bytes
+    emergency: str = ""
     trace_id: str = ""
 
 

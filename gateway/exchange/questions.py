@@ -79,6 +79,8 @@ def _asked(
 ) -> Asked:
     contract = ContractName.parse(context.contract, field=f"{at}context.contract", versioned=False)
     identity: Identity = caller.identity
+    if context.emergency and not context.emergency.strip():
+        raise InvalidArgument(f"{at}context.emergency", "must say why this is an emergency, or be empty")
     return Asked(
         caller=identity.uri,
         certificate=caller.thumbprint,
@@ -93,5 +95,6 @@ def _asked(
         identifier=subject.id if subject is not None else "",
         predicate=predicate_to_json(predicate) if predicate is not None else None,
         request=request.SerializeToString(deterministic=True),
+        emergency=context.emergency,
         trace_id=caller.trace_id,
     )

@@ -4,13 +4,16 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from audit.record import AccessRecord, Kind
 from gateway.exchange.ending import Ending
 from gateway.exchange.grant import Passenger, granted_fields
 from gateway.exchange.item import Exchange
-from gateway.exchange.state import View
+from gateway.exchange.state import Rules, View
 from isthmus.canonical import sha256_hex
+
+_SALT_BYTES: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +25,7 @@ class Entry:
 
 
 def decision_entry(
-    exchange: Exchange, view: View | None, ending: Ending, *, policy_digest: str, now: datetime
+    exchange: Exchange, view: View | None, ending: Ending, *, rules: Rules, now: datetime
 ) -> Entry:
     """Returns the record of how an exchange ended.
 
@@ -30,14 +33,13 @@ def decision_entry(
         exchange: the exchange.
         view: what was read for the decision; None when nothing could be read.
         ending: how it ended.
-        policy_digest: of the policy that decided.
+        rules: the policy that decided, and the keys that close the commitments.
         now: the time of the transaction.
     """
     asked, served = exchange.asked, ending.served
-    nonce = secrets.token_bytes(64)
-    detail = {"request_nonce": nonce[:32].hex()}
-    if served is not None:
-        detail["response_nonce"] = nonce[32:].hex()
+    salt = secrets.token_bytes(_SALT_BYTES)
+    detail = {"commitment_salt": f"{rules.tokens.current}.{salt.hex()}"}
+    request_nonce, response_nonce = (rules.tokens.nonce(part + salt) for part in (b"request", b"response"))
     contract = view.contract if view is not None else None
     consent = view.consent if view is not None else None
     return Entry(
@@ -62,13 +64,15 @@ def decision_entry(
             decision=ending.decision,
             reasons=tuple(reason.name for reason in ending.reasons),
             rules=ending.rules,
-            policy_digest=policy_digest,
+            policy_digest=rules.policy.digest,
             fields=_fields(exchange, view) if served is not None else (),
             row_count=served.row_count if served is not None else 0,
             byte_count=len(served.content) if served is not None else 0,
-            request_commitment=commitment(nonce[:32], asked.request),
-            response_commitment=commitment(nonce[32:], served.content) if served is not None else "",
+            request_commitment=commitment(request_nonce, asked.request),
+            response_commitment=commitment(response_nonce, served.content) if served is not None else "",
             provider_receipt_digest=sha256_hex(ending.receipt.encode()) if ending.receipt else "",
+            # Where there is no contract that could allow it, the text is only the caller's word, and stays out.
+            emergency=asked.emergency if contract else "",
             consents=({"name": consent.name, "position": consent.position},) if consent else (),
             trace_id=asked.trace_id,
             grpc_code=ending.error.code.name if ending.error is not None else "OK",

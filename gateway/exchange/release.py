@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 
 from audit.ledger import Commit, Ledger, Transaction
 from audit.record import LeafTooLarge
+from gateway.emergency.store import note_use
 from gateway.exchange.ending import Ending, abandoned, allowed, failed, failure, invalid, refused, vetoed
 from gateway.exchange.grant import Passenger
 from gateway.exchange.item import Answer, Exchange
@@ -140,11 +141,10 @@ class Release:
     def record_failures(self, exchanges: Sequence[Exchange], reason: Reason, words: str) -> None:
         """Ends exchanges after a fault: with a record if one can still be written, and in any case with an error."""
         endings = [failed(reason, words, exchange=each.name) for each in exchanges]
-        digest = self._rules.policy.digest
 
         def work(transaction: Transaction) -> None:
             for exchange, ending in zip(exchanges, endings, strict=True):
-                entry = decision_entry(exchange, None, ending, policy_digest=digest, now=transaction.now)
+                entry = decision_entry(exchange, None, ending, rules=self._rules, now=transaction.now)
                 transaction.append(entry.record, detail=entry.detail)
 
         try:
@@ -191,21 +191,34 @@ class Release:
             settled.append(self._append(transaction, case, view, ending))
             served = settled[-1].ending.served
             if served is not None:
-                debit(view.limits, world.usage, rows=served.row_count)
+                self._note_emergency(transaction, settled[-1])
+                debit(view.counted, world.usage, rows=served.row_count)
         write_usage(transaction.connection, before, world.usage)
         return settled, left
 
     def _append(self, transaction: Transaction, case: Case, view: View, ending: Ending) -> Settled:
-        digest = self._rules.policy.digest
-        entry = decision_entry(case.exchange, view, ending, policy_digest=digest, now=transaction.now)
+        entry = decision_entry(case.exchange, view, ending, rules=self._rules, now=transaction.now)
         try:
             position = transaction.append(entry.record, detail=entry.detail)
         except LeafTooLarge:
             words = "its record would be larger than the log takes; ask for fewer fields at once"
             ending = failed(Reason.INVALID_ARGUMENT, words, exchange=case.exchange.name)
-            entry = decision_entry(case.exchange, view, ending, policy_digest=digest, now=transaction.now)
+            entry = decision_entry(case.exchange, view, ending, rules=self._rules, now=transaction.now)
             position = transaction.append(entry.record, detail=entry.detail)
         return Settled(case, view, ending, position)
+
+    def _note_emergency(self, transaction: Transaction, settled: Settled) -> None:
+        asked, contract = settled.case.exchange.asked, settled.view.contract
+        if asked.emergency and contract is not None:
+            note_use(
+                transaction.connection,
+                contract,
+                exchange=settled.case.exchange.name,
+                caller=asked.caller,
+                justification=asked.emergency,
+                at=transaction.now,
+                position=settled.position,
+            )
 
     def _refused(
         self, case: Case, view: View, world: World, *, failed: Sequence[FailedRule], rows: int | None

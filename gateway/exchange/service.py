@@ -10,6 +10,7 @@ from gateway.exchange.explain import Explainer
 from gateway.exchange.item import Answer, Asked, Exchange
 from gateway.exchange.network import Network
 from gateway.exchange.questions import of_explain, of_query, of_verify
+from gateway.limits import RateLimit
 from isthmus.errors import Unimplemented
 from isthmus.ids import new_exchange
 from isthmus.rpc import Caller, caller
@@ -36,17 +37,21 @@ class ExchangeService(ExchangeServiceServicer):
     Args:
         network: the trains.
         explainer: answers Explain.
+        limit: turns floods away before anything else is done.
         clock: returns the present time, UTC-aware.
     """
 
-    def __init__(self, network: Network, explainer: Explainer, *, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, network: Network, explainer: Explainer, *, limit: RateLimit, clock: Callable[[], datetime]
+    ) -> None:
         self._network = network
         self._explainer = explainer
+        self._limit = limit
         self._clock = clock
 
     def Query(self, request: QueryRequest, context: grpc.ServicerContext) -> QueryResponse:
         """Facts about one subject."""
-        who = caller(context)
+        who = self._admit(context)
         exchange, answer = self._travel(of_query(request, who), who)
         return QueryResponse(
             exchange=exchange.name,
@@ -57,13 +62,13 @@ class ExchangeService(ExchangeServiceServicer):
 
     def Verify(self, request: VerifyRequest, context: grpc.ServicerContext) -> VerifyResponse:
         """A yes, a no or an unknown about one subject."""
-        who = caller(context)
+        who = self._admit(context)
         exchange, answer = self._travel(of_verify(request, who), who)
         return VerifyResponse(exchange=exchange.name, verdict=answer.verdict, receipt=answer.receipt)
 
     def Explain(self, request: ExplainRequest, context: grpc.ServicerContext) -> ExplainResponse:
         """How an exchange would be decided now."""
-        return self._explainer.explain(of_explain(request, caller(context)))
+        return self._explainer.explain(of_explain(request, self._admit(context)))
 
     def BatchQuery(
         self, request: BatchQueryRequest, context: grpc.ServicerContext
@@ -74,6 +79,11 @@ class ExchangeService(ExchangeServiceServicer):
     def Stream(self, request: StreamRequest, context: grpc.ServicerContext) -> Iterator[StreamResponse]:
         """Not served by this version."""
         raise Unimplemented("isthmus.v1.ExchangeService/Stream")
+
+    def _admit(self, context: grpc.ServicerContext) -> Caller:
+        who = caller(context)
+        self._limit.admit(who.identity)
+        return who
 
     def _travel(self, asked: Asked, who: Caller) -> tuple[Exchange, Answer]:
         now = self._clock()

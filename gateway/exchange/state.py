@@ -15,16 +15,17 @@ from gateway.contracts.states import effective_state as contract_state
 from gateway.denylist import denied
 from gateway.exchange.item import Asked
 from gateway.policy.engine import PolicyEngine, Ruling
-from gateway.policy.facts import ConsentFacts, ContractFacts, DatasetFacts, Facts, select_consent
-from gateway.quotas import Counter, Limit, Use, limits, read_usage, used_up
+from gateway.policy.facts import BreakGlass, ConsentFacts, ContractFacts, DatasetFacts, Facts, select_consent
+from gateway.quotas import Counter, Limit, Use, consent_limit, limits, read_usage, used_up
 from gateway.state.consents import ConsentRow, consents_of
 from gateway.state.contracts import ContractRow, contracts_in_force
-from gateway.state.datasets import DatasetRow, datasets
+from gateway.state.datasets import DatasetRow, datasets, normalisers_of_scheme
 from isthmus.errors import InvalidArgument
 from isthmus.subjects import SubjectTokens, normalise
 
 _CONSENT: Final = "CONSENT"
 _OMITTED: Final = "omit"
+_ACTIVE, _EXHAUSTED = "ACTIVE", "EXHAUSTED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,10 @@ class SubjectKey:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What one read says about one exchange. `contract` is None unless the caller's department is its consumer."""
+    """What one read says about one exchange. `contract` is None unless the caller's department is its consumer.
+
+    `limits` are the contract's, `uses` the limit that the consent itself sets, if it sets one.
+    """
 
     asked: Asked
     contract: ContractRow | None
@@ -50,6 +54,12 @@ class View:
     subject: SubjectKey
     consent: ConsentFacts | None
     limits: tuple[Limit, ...]
+    uses: Limit | None = None
+
+    @property
+    def counted(self) -> tuple[Limit, ...]:
+        """Every limit that a release counts towards."""
+        return self.limits if self.uses is None else (*self.limits, self.uses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +102,8 @@ class World:
             hour=local.hour,
             weekday=local.isoweekday(),
             credential_denied=asked.certificate in self.denied,
-            case_reference_given=bool(asked.case_reference),
+            case_reference_given=bool(asked.case_reference.strip()),
+            emergency=bool(asked.emergency),
         )
         if view.contract is None:
             return facts
@@ -100,9 +111,16 @@ class World:
             facts,
             contract=self.contracts[view.contract.name],
             dataset=_dataset_facts(view.dataset, wanted),
-            consent=view.consent,
+            consent=self._consent(view),
             quota_exhausted=used_up(view.limits, self.usage, rows=rows) is not None,
         )
+
+    def _consent(self, view: View) -> ConsentFacts | None:
+        """The consent, EXHAUSTED from the moment its last use is counted, whatever was written about it since."""
+        consent = view.consent
+        if consent is None or consent.state != _ACTIVE or view.uses is None:
+            return consent
+        return replace(consent, state=_EXHAUSTED) if used_up((view.uses,), self.usage, rows=None) else consent
 
     def decide(self, view: View, rules: Rules, *, rows: int | None = None) -> Ruling:
         """Returns what the policy says about `view` at this moment. Arguments as for `facts`."""
@@ -121,9 +139,11 @@ def read_world(
         now: the time of the decision, UTC.
         nodes: thumbprints of provider certificates to look up in the denylist too.
     """
-    rows = contracts_in_force(conn, {each.contract for each in asked})
+    rows = contracts_in_force(conn, {each.contract for each in asked}, now)
     entries = datasets(conn, {row.dataset for row in rows.values()})
-    subjects = [_subject(each, rows.get(each.contract), entries, rules.tokens) for each in asked]
+    strangers = {each.scheme for each in asked if not _own(rows.get(each.contract), each)}
+    usual = {scheme: min(normalisers_of_scheme(conn, scheme), default=("strip",)) for scheme in strangers}
+    subjects = [_subject(each, rows.get(each.contract), entries, usual, rules.tokens) for each in asked]
     pairs = {
         (each.contract, token)
         for each, subject in zip(asked, subjects, strict=True)
@@ -136,7 +156,7 @@ def read_world(
         _view(each, subject, rows=rows, entries=entries, facts=facts, consents=consents, now=now)
         for each, subject in zip(asked, subjects, strict=True)
     ]
-    counters = {limit.counter for view in views for limit in view.limits}
+    counters = {limit.counter for view in views for limit in view.counted}
     return World(
         now=now,
         views=views,
@@ -155,11 +175,18 @@ def _needs_consent(row: ContractRow | None, asked: Asked) -> bool:
 
 
 def _subject(
-    asked: Asked, row: ContractRow | None, entries: Mapping[str, DatasetRow], tokens: SubjectTokens
+    asked: Asked,
+    row: ContractRow | None,
+    entries: Mapping[str, DatasetRow],
+    usual: Mapping[str, tuple[str, ...]],
+    tokens: SubjectTokens,
 ) -> SubjectKey:
     entry = entries.get(row.dataset) if row is not None and _own(row, asked) else None
     known = entry is not None and entry.subject_scheme == asked.scheme
-    normalisers = entry.subject_normalisers if entry is not None and known else ("strip",)
+    # Without a contract the attempt is still filed under the person, however the number was written.
+    normalisers = (
+        entry.subject_normalisers if entry is not None and known else usual.get(asked.scheme, ("strip",))
+    )
     try:
         canonical = normalise(asked.identifier, normalisers)
     except InvalidArgument as fault:
@@ -183,16 +210,28 @@ def _view(
     if row is None or not _own(row, asked):
         return View(asked, None, None, subject, None, ())
     found = [each for token in subject.tokens for each in consents.get((asked.contract, token), ())]
+    consent = _consent(found, facts[row.name], asked, now)
+    if asked.emergency and facts[row.name].opens_in_emergency(asked.system):
+        # The exchange rests on the emergency: it is no use of a consent, and its record must not say that it is.
+        consent = None
     return View(
         asked,
         row,
         entries.get(row.dataset),
         subject,
-        _consent(found, facts[row.name], asked, now),
+        consent,
         limits(
             row.terms["quotas"], contract=row.full_name, system=asked.system, token=subject.token, now=now
         ),
+        _uses(consent, found),
     )
+
+
+def _uses(consent: ConsentFacts | None, found: Sequence[ConsentRow]) -> Limit | None:
+    if consent is None:
+        return None
+    most = next(each.max_uses for each in found if each.name == consent.name)
+    return consent_limit(contract=consent.contract, consent=consent.name, max_uses=most)
 
 
 def _consent(
@@ -245,6 +284,7 @@ def _contract_facts(row: ContractRow, now: datetime) -> ContractFacts:
         modes=frozenset(terms["modes"]),
         legal_basis=terms["legal_basis"],
         signed_requests=terms["evidence"]["signed_requests"],
+        break_glass=BreakGlass(terms["break_glass"]["allowed"], frozenset(terms["break_glass"]["systems"])),
     )
 
 

@@ -25,7 +25,8 @@ class TrainLimits:
     """What is bounded.
 
     Attributes:
-        waiting: exchanges that wait for one department; a further one is refused as OVERLOADED.
+        waiting: exchanges that wait for one department, those on its train included; a further one is refused
+            as OVERLOADED. Each of them holds a worker.
         aboard: exchanges of one train.
         weight: bytes of the requests of one train, so that its grant stays small.
     """
@@ -50,6 +51,7 @@ class Train:
         self._limits = limits
         self._waiting: deque[Exchange] = deque()
         self._changed = threading.Condition()
+        self._aboard = 0
         self._closed = False
         self._thread = threading.Thread(target=self._drive, name=f"train-{name}", daemon=True)
 
@@ -71,7 +73,7 @@ class Train:
         with self._changed:
             if self._closed:
                 raise Unavailable(Reason.OVERLOADED, "the gateway is shutting down", retry_after=_RETRY)
-            if len(self._waiting) >= self._limits.waiting and not transfer:
+            if len(self._waiting) + self._aboard >= self._limits.waiting and not transfer:
                 raise ResourceExhausted(
                     Reason.OVERLOADED,
                     f"{self._limits.waiting} exchanges wait for this department already; try again shortly",
@@ -95,6 +97,7 @@ class Train:
     def _gather(self) -> list[Exchange]:
         """Waits for somebody, then takes all who fit; an empty list is the end of the line."""
         with self._changed:
+            self._aboard = 0
             while not self._waiting and not self._closed:
                 self._changed.wait()
             aboard: list[Exchange] = []
@@ -104,4 +107,5 @@ class Train:
                 if aboard and weight > self._limits.weight:
                     break
                 aboard.append(self._waiting.popleft())
+            self._aboard = len(aboard)
             return aboard

@@ -9,6 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
+@dataclass(frozen=True, slots=True)
+class BreakGlass:
+    """Whether the contract allows emergency use, and for which systems."""
+
+    allowed: bool = False
+    systems: frozenset[str] = frozenset()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContractFacts:
     """The version of a contract that counts now; `fields` leaves out those with the transform `omit`."""
@@ -28,6 +36,11 @@ class ContractFacts:
     modes: frozenset[str]
     legal_basis: str
     signed_requests: bool = False
+    break_glass: BreakGlass = BreakGlass()
+
+    def opens_in_emergency(self, system: str) -> bool:
+        """Whether an emergency lets `system` go without the consent that the contract otherwise needs."""
+        return self.break_glass.allowed and system in self.break_glass.systems
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +89,7 @@ class Facts:
     weekday: int
     credential_denied: bool = False
     case_reference_given: bool = False
+    emergency: bool = False
     request_signed: bool = False
     quota_exhausted: bool = False
     contract: ContractFacts | None = None
@@ -101,6 +115,7 @@ _OWN = (
     "fields",
     "scheme",
     "case_reference_given",
+    "emergency",
     "request_signed",
     "quota_exhausted",
     "hour",
@@ -124,6 +139,7 @@ _PARTS: dict[str, tuple[str, ...]] = {
         "modes",
         "legal_basis",
         "signed_requests",
+        "break_glass",
     ),
     "dataset": ("retired", "sharing_class", "scheme", "grade", "sensitivities"),
     "consent": _CONSENT,
@@ -131,6 +147,8 @@ _PARTS: dict[str, tuple[str, ...]] = {
 
 
 def _json(value: object) -> object:
+    if isinstance(value, BreakGlass):
+        return {"allowed": value.allowed, "systems": sorted(value.systems)}
     return sorted(value) if isinstance(value, frozenset) else value
 
 

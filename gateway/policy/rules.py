@@ -106,9 +106,32 @@ def _evidence(facts: Facts) -> tuple[str, str]:
             f"{contract.name} demands signed requests, and this version of Isthmus carries none",
             "agree on a version without evidence.signed_requests",
         )
+    return _EVIDENCE.get(contract.legal_basis, _ANY_EVIDENCE)
+
+
+_CASE: Final = "give the number of the case in case_reference"
+_ANY_EVIDENCE: Final = ("this legal basis needs the case that the exchange serves", _CASE)
+_EVIDENCE: Final = {
+    "LEGAL_OBLIGATION": ("a statutory duty is shown by the case in which it has to be met", _CASE),
+    "PUBLIC_TASK": ("a public task is shown by the case in which it is carried out", _CASE),
+    "CONTRACT": ("performing a contract with the person is shown by its case", _CASE),
+    "VITAL_INTEREST": (
+        "a vital interest is shown by the case, or by why this is an emergency",
+        f"{_CASE}, or justify the emergency where the contract allows that",
+    ),
+}
+
+
+def _break_glass(facts: Facts) -> tuple[str, str]:
+    contract = _contract(facts)
+    if not contract.break_glass.allowed:
+        return (
+            f"{contract.name} does not allow emergency use",
+            "ask without an emergency, or agree on a version with break_glass",
+        )
     return (
-        f"the basis {contract.legal_basis} needs the case that the exchange serves",
-        "give the number of the case in case_reference",
+        f"{facts.system} is not among the systems that may use {contract.name} in an emergency",
+        f"have one of these ask: {_listed(contract.break_glass.systems)}",
     )
 
 
@@ -155,6 +178,7 @@ _WORDS: Final[Mapping[str, Callable[[Facts], tuple[str, str]]]] = {
     "fields-outside-contract": _fields,
     "mode-not-allowed": _mode,
     "evidence-missing": _evidence,
+    "break-glass-not-allowed": _break_glass,
     "dataset-unavailable": _fixed(
         "the contract's dataset is not in the catalogue, or was retired",
         "ask its department to publish it again",

@@ -17,6 +17,14 @@ from isthmus.v1.reason_pb2 import Reason
 Contract = Annotated[str, typer.Option("--contract", help="The contract, contracts/ID.")]
 Purpose = Annotated[str, typer.Option("--purpose", help="One of the contract's purposes, word for word.")]
 Case = Annotated[str, typer.Option("--case", help="The number of the matter that needs the facts.")]
+Emergency = Annotated[
+    str,
+    typer.Option(
+        "--emergency",
+        help="Why a life or health depends on it, to go without consent where the contract allows that. No personal "
+        "data: it is recorded word for word, and reviewed.",
+    ),
+]
 About = Annotated[
     str,
     typer.Option("--subject", help="SCHEME:ID; SCHEME:- reads the identifier from standard input."),
@@ -37,6 +45,7 @@ def query(
     about: About,
     fields: Fields,
     case: Case = "",
+    emergency: Emergency = "",
     check_receipt: Receipt = False,
     as_json: Json = False,
 ) -> None:
@@ -47,7 +56,12 @@ def query(
     person = subject(about)
     with connect(context) as client:
         result = client.query(
-            contract=contract, purpose=purpose, subject=person, fields=fields, case_reference=case
+            contract=contract,
+            purpose=purpose,
+            subject=person,
+            fields=fields,
+            case_reference=case,
+            emergency=emergency,
         )
         signer = client.verify_receipt(result).node.resource if check_receipt else ""
     if as_json:
@@ -67,6 +81,7 @@ def verify(
     about: About,
     where: Where,
     case: Case = "",
+    emergency: Emergency = "",
     check_receipt: Receipt = False,
     as_json: Json = False,
 ) -> None:
@@ -79,6 +94,7 @@ def verify(
             subject=person,
             predicate=_predicate(client, contract, where),
             case_reference=case,
+            emergency=emergency,
         )
         signer = client.verify_receipt(result).node.resource if check_receipt else ""
     if as_json:
@@ -105,6 +121,7 @@ def explain(
     fields: Annotated[list[str] | None, typer.Option("--field", help="A field. Repeatable.")] = None,
     where: Annotated[str, typer.Option("--where", help="As in verify; then a Verify is explained.")] = "",
     case: Case = "",
+    emergency: Emergency = "",
     as_json: Json = False,
 ) -> None:
     """Say how an exchange would be decided now, and what would make it pass. Nothing is asked of the provider.
@@ -120,6 +137,7 @@ def explain(
             fields=fields or (),
             predicate=_predicate(client, contract, where) if where else None,
             case_reference=case,
+            emergency=emergency,
         )
     if as_json:
         print_json(document(answer))

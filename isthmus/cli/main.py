@@ -36,6 +36,7 @@ PARTS: Final = {
     "catalog": Part("isthmus.cli.catalog", "What departments offer: list, show, publish, retire."),
     "contract": Part("isthmus.cli.contract", "Contracts: propose, sign, suspend, end, show, list."),
     "consent": Part("isthmus.cli.consent", "Consents: grant, withdraw, pause, resume, show, list."),
+    "emergency": Part("isthmus.cli.emergency", "What was released in an emergency: list, review."),
     "audit": Part(
         "isthmus.cli.audit", "The audit service and its trail: serve, search, prove, verify offline."
     ),

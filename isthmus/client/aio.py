@@ -16,6 +16,7 @@ from isthmus.client.catalog import AsyncCatalog
 from isthmus.client.connection import DEFAULT_SERVER, Target, credentials_from_files, target
 from isthmus.client.consents import AsyncConsents
 from isthmus.client.contracts import AsyncContracts
+from isthmus.client.emergencies import AsyncEmergencies
 from isthmus.client.exchange import AsyncExchange
 from isthmus.client.receipts import VerifiedReceipt, verifier_of, verify_receipt
 from isthmus.client.results import QueryResult, VerifyResult
@@ -50,6 +51,7 @@ class AsyncClient:
         self.catalog = AsyncCatalog(transport)
         self.contracts = AsyncContracts(transport, clock)
         self.consents = AsyncConsents(transport, clock)
+        self.emergencies = AsyncEmergencies(transport)
         self.exchange = AsyncExchange(transport)
         self.audit = AsyncAudit(transport)
 
@@ -72,6 +74,7 @@ class AsyncClient:
         subject: SubjectLike,
         fields: Sequence[str],
         case_reference: str = "",
+        emergency: str = "",
     ) -> QueryResult:
         """The same as `exchange.query`."""
         return await self.exchange.query(
@@ -80,6 +83,7 @@ class AsyncClient:
             subject=subject,
             fields=fields,
             case_reference=case_reference,
+            emergency=emergency,
         )
 
     def verify_receipt(

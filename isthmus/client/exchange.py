@@ -18,16 +18,20 @@ _SERVICE = "ExchangeService"
 
 @dataclass(frozen=True, slots=True)
 class Under:
-    """Under which contract, for which purpose and which case facts are asked for."""
+    """Under which contract, for which purpose and case, and in which emergency facts are asked for."""
 
     contract: str
     purpose: str
     case_reference: str = ""
+    emergency: str = ""
 
     def context(self) -> ExchangeContext:
         """The same as a message."""
         return ExchangeContext(
-            contract=self.contract, purpose=self.purpose, case_reference=self.case_reference
+            contract=self.contract,
+            purpose=self.purpose,
+            case_reference=self.case_reference,
+            emergency=self.emergency,
         )
 
 
@@ -158,7 +162,8 @@ class Exchange:
     """Exchanges. Every method raises `IsthmusError`; `Denied` when a rule refused, with the exchange to quote.
 
     `contract` is `contracts/{contract}`, `purpose` one of its purposes word for word, `case_reference` the number
-    of the matter that needs the facts.
+    of the matter that needs the facts. `emergency` says why a life or health depends on it, without personal data, and is
+    given only where the contract allows to go without consent then: it is recorded word for word, and reviewed.
     """
 
     def __init__(self, transport: Transport) -> None:
@@ -172,9 +177,10 @@ class Exchange:
         subject: SubjectLike,
         fields: Sequence[str],
         case_reference: str = "",
+        emergency: str = "",
     ) -> QueryResult:
         """Asks for facts about one subject, `(scheme, id)`."""
-        request = query_request(Under(contract, purpose, case_reference), subject, fields)
+        request = query_request(Under(contract, purpose, case_reference, emergency), subject, fields)
         return self._transport.run(_query(request), reader=bytes)
 
     def batch(
@@ -185,9 +191,10 @@ class Exchange:
         subjects: Sequence[SubjectLike],
         fields: Sequence[str],
         case_reference: str = "",
+        emergency: str = "",
     ) -> BatchResult:
         """Asks for facts about up to 10 000 subjects; each has an outcome of its own."""
-        call = _batch(Under(contract, purpose, case_reference), subjects, fields)
+        call = _batch(Under(contract, purpose, case_reference, emergency), subjects, fields)
         return BatchResult.of(self._transport.stream(call))
 
     def verify(
@@ -198,9 +205,10 @@ class Exchange:
         subject: SubjectLike,
         predicate: tuple[str, str, Any],
         case_reference: str = "",
+        emergency: str = "",
     ) -> VerifyResult:
         """Asks whether `predicate`, such as `("出生日期", "<=", date(2008, 9, 1))`, holds; no data leave."""
-        under = Under(contract, purpose, case_reference)
+        under = Under(contract, purpose, case_reference, emergency)
         return self._transport.run(_verify(verify_request(under, subject, to_predicate(*predicate))))
 
     def stream(
@@ -213,9 +221,13 @@ class Exchange:
         resume_token: str = "",
         arrow: bool = False,
         case_reference: str = "",
+        emergency: str = "",
     ) -> RowStream:
         """Asks for a dataset, or the part of it that satisfies every filter `(field, operator, value)`."""
-        under, asked = Under(contract, purpose, case_reference), [to_predicate(*each) for each in filters]
+        under, asked = (
+            Under(contract, purpose, case_reference, emergency),
+            [to_predicate(*each) for each in filters],
+        )
         call = _stream(under, fields, filters=asked, resume_token=resume_token, arrow=arrow)
         return RowStream(_responses=self._transport.stream(call))
 
@@ -228,10 +240,11 @@ class Exchange:
         fields: Sequence[str] = (),
         predicate: tuple[str, str, Any] | None = None,
         case_reference: str = "",
+        emergency: str = "",
     ) -> ExplainResponse:
         """Says how an exchange would be decided now, and what would make it pass, without performing it."""
         asked = None if predicate is None else to_predicate(*predicate)
-        call = explain_call(Under(contract, purpose, case_reference), subject, fields, asked)
+        call = explain_call(Under(contract, purpose, case_reference, emergency), subject, fields, asked)
         return self._transport.run(call)
 
 
@@ -249,9 +262,10 @@ class AsyncExchange:
         subject: SubjectLike,
         fields: Sequence[str],
         case_reference: str = "",
+        emergency: str = "",
     ) -> QueryResult:
         """As `Exchange.query`."""
-        request = query_request(Under(contract, purpose, case_reference), subject, fields)
+        request = query_request(Under(contract, purpose, case_reference, emergency), subject, fields)
         return await self._transport.run(_query(request), reader=bytes)
 
     async def batch(
@@ -262,9 +276,10 @@ class AsyncExchange:
         subjects: Sequence[SubjectLike],
         fields: Sequence[str],
         case_reference: str = "",
+        emergency: str = "",
     ) -> BatchResult:
         """As `Exchange.batch`."""
-        call = _batch(Under(contract, purpose, case_reference), subjects, fields)
+        call = _batch(Under(contract, purpose, case_reference, emergency), subjects, fields)
         return BatchResult.of([response async for response in self._transport.stream(call)])
 
     async def verify(
@@ -275,9 +290,10 @@ class AsyncExchange:
         subject: SubjectLike,
         predicate: tuple[str, str, Any],
         case_reference: str = "",
+        emergency: str = "",
     ) -> VerifyResult:
         """As `Exchange.verify`."""
-        under = Under(contract, purpose, case_reference)
+        under = Under(contract, purpose, case_reference, emergency)
         return await self._transport.run(_verify(verify_request(under, subject, to_predicate(*predicate))))
 
     def stream(
@@ -290,9 +306,13 @@ class AsyncExchange:
         resume_token: str = "",
         arrow: bool = False,
         case_reference: str = "",
+        emergency: str = "",
     ) -> AsyncRowStream:
         """As `Exchange.stream`."""
-        under, asked = Under(contract, purpose, case_reference), [to_predicate(*each) for each in filters]
+        under, asked = (
+            Under(contract, purpose, case_reference, emergency),
+            [to_predicate(*each) for each in filters],
+        )
         call = _stream(under, fields, filters=asked, resume_token=resume_token, arrow=arrow)
         return AsyncRowStream(_responses=self._transport.stream(call))
 
@@ -305,8 +325,9 @@ class AsyncExchange:
         fields: Sequence[str] = (),
         predicate: tuple[str, str, Any] | None = None,
         case_reference: str = "",
+        emergency: str = "",
     ) -> ExplainResponse:
         """As `Exchange.explain`."""
         asked = None if predicate is None else to_predicate(*predicate)
-        call = explain_call(Under(contract, purpose, case_reference), subject, fields, asked)
+        call = explain_call(Under(contract, purpose, case_reference, emergency), subject, fields, asked)
         return await self._transport.run(call)

@@ -16,6 +16,7 @@ from isthmus.client.catalog import Catalog
 from isthmus.client.connection import DEFAULT_SERVER, Target, credentials_from_files, target
 from isthmus.client.consents import Consents
 from isthmus.client.contracts import Contracts
+from isthmus.client.emergencies import Emergencies
 from isthmus.client.exchange import Exchange
 from isthmus.client.receipts import VerifiedReceipt, verifier_of, verify_receipt
 from isthmus.client.results import QueryResult, VerifyResult
@@ -35,8 +36,8 @@ class Client:
         with Client("gateway.example:8443", cert="me.pem", key="me.key", ca="ca.pem") as client:
             client.query(contract=…, purpose=…, subject=(scheme, id), fields=[…])
 
-    The parts are `exchange`, `catalog`, `contracts`, `consents` and, towards an audit service, `audit`. Calls that
-    have no second effect are tried again when the server is away; exchanges never are, since each is recorded.
+    The parts are `exchange`, `catalog`, `contracts`, `consents`, `emergencies` and, towards an audit service, `audit`.
+    Calls that have no second effect are tried again when the server is away; exchanges never are, since each is recorded.
 
     Args:
         address: `host:port`.
@@ -74,6 +75,7 @@ class Client:
         self.catalog = Catalog(transport)
         self.contracts = Contracts(transport, clock)
         self.consents = Consents(transport, clock)
+        self.emergencies = Emergencies(transport)
         self.exchange = Exchange(transport)
         self.audit = Audit(transport)
 
@@ -96,6 +98,7 @@ class Client:
         subject: SubjectLike,
         fields: Sequence[str],
         case_reference: str = "",
+        emergency: str = "",
     ) -> QueryResult:
         """The same as `exchange.query`."""
         return self.exchange.query(
@@ -104,6 +107,7 @@ class Client:
             subject=subject,
             fields=fields,
             case_reference=case_reference,
+            emergency=emergency,
         )
 
     def verify_receipt(

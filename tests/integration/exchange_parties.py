@@ -39,6 +39,7 @@ SYSTEM = party(Role.SYSTEM, VETERANS, "benefits")
 OTHER_SYSTEM = party(Role.SYSTEM, VETERANS, "archive")
 OUTSIDER = party(Role.SYSTEM, TAX, "audit")
 PORTAL = party(Role.PORTAL, name="citizen")
+AUDITOR = party(Role.AUDITOR)
 OPERATOR = party(Role.OPERATOR, name="shift")
 
 MANIFEST = """
@@ -89,12 +90,13 @@ def query(
     contract: str = CONTRACT,
     purpose: str = PURPOSE,
     case: str = "",
+    emergency: str = "",
     resident: str = RESIDENT,
     scheme: str = "cn.resident-id",
     fields: Sequence[str] = ("姓名", "income"),
 ) -> QueryRequest:
     return QueryRequest(
-        context=ExchangeContext(contract=contract, purpose=purpose, case_reference=case),
+        context=ExchangeContext(contract=contract, purpose=purpose, case_reference=case, emergency=emergency),
         subject=Subject(scheme=scheme, id=resident),
         fields=fields,
     )

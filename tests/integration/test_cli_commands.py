@@ -251,3 +251,19 @@ def test_the_first_working_query_takes_ten_lines(world: World) -> None:
         )
     assert answer.rows == [{"income": 5200}]
     assert client.verify_receipt(answer, provider="departments/civil-registry").node == NODE
+
+
+def test_an_emergency_is_asked_for_listed_and_reviewed(world: World, terms: Path) -> None:
+    glass = f'\n[break_glass]\nallowed = true\nsystems = ["{SYSTEM.resource}"]\nreview_within_hours = 24\n'
+    terms.write_text(terms.read_text(encoding="utf-8") + glass, encoding="utf-8")
+    agreed(world, terms)
+    assert typed(world, SYSTEM, *ASKED).exit_code == 3
+    exchange = done(world, SYSTEM, *ASKED, "--emergency", "昏迷急救")["exchange"]
+    (use,) = done(world, PROVIDER, "emergency", "list", "--unreviewed", "--contract", CONTRACT)["uses"]
+    assert (use["exchange"], use["justification"]) == (exchange, "昏迷急救")
+    plain = typed(world, PROVIDER, "emergency", "list")
+    assert plain.stdout.splitlines()[1].split("\t")[-1] == "awaited"
+    review = ("emergency", "review", exchange, "--unjustified", "--finding", "无急诊记录")
+    assert typed(world, CONSUMER, *review).exit_code != 0
+    assert done(world, PROVIDER, *review)["reviewer"] == PROVIDER.uri
+    assert "not justified" in typed(world, PROVIDER, "emergency", "list").stdout

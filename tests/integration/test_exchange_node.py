@@ -188,7 +188,7 @@ def until_gone(world: World) -> None:
 
 
 def test_too_many_who_wait_are_sent_away_at_once(tmp_path: Path) -> None:
-    with world_in(tmp_path, exchange=ExchangeSection(fetch_timeout_seconds=20, waiting=2)) as world:
+    with world_in(tmp_path, exchange=ExchangeSection(fetch_timeout_seconds=20, waiting=3)) as world:
         world.consent(world.agree())
         world.query()
         assert world.node is not None

@@ -82,8 +82,12 @@ def test_a_release_on_consent_names_one_that_existed(tmp_path: Path) -> None:
 
 
 def test_a_release_on_consent_names_a_consent(tmp_path: Path) -> None:
-    with pytest.raises(Damaged, match="names none"):
+    with pytest.raises(Damaged, match="names neither one nor an emergency"):
         check(tmp_path, allowed(consents=()))
+
+
+def test_a_release_in_an_emergency_names_no_consent(tmp_path: Path) -> None:
+    check(tmp_path, allowed(consents=(), emergency="昏迷急救"))
 
 
 def test_a_second_decision_is_named_even_without_the_index_that_prevents_it(tmp_path: Path) -> None:

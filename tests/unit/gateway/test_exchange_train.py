@@ -93,7 +93,7 @@ def test_a_train_holds_so_many_exchanges_and_so_many_bytes() -> None:
 
 def test_too_many_are_sent_away_but_those_who_change_trains_are_not() -> None:
     station = Station()
-    train = running(station.run, waiting=1)
+    train = running(station.run, waiting=2)
     station.open.clear()
     train.board(exchange())
     assert station.busy.wait(10)

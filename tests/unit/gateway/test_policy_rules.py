@@ -6,7 +6,14 @@ from typing import Any
 import pytest
 
 from gateway.policy.engine import PolicyEngine
-from gateway.policy.facts import ConsentFacts, ContractFacts, DatasetFacts, Facts, select_consent
+from gateway.policy.facts import (
+    BreakGlass,
+    ConsentFacts,
+    ContractFacts,
+    DatasetFacts,
+    Facts,
+    select_consent,
+)
 from isthmus.reasons import Reason
 
 CONTRACT = ContractFacts(
@@ -69,6 +76,9 @@ def consent(**members: Any) -> Facts:
 
 def dataset(**members: Any) -> Facts:
     return changed(ALLOWED, dataset=members)
+
+
+GLASS = BreakGlass(allowed=True, systems=frozenset({ALLOWED.system}))
 
 
 def own(**members: Any) -> Facts:
@@ -137,6 +147,40 @@ CASES: dict[str, tuple[Facts, tuple[Reason, ...]]] = {
         (Reason.CONSENT_TERMS_CHANGED,),
     ),
     "consent to other terms": (consent(terms_digest="cd" * 32), (Reason.CONSENT_TERMS_CHANGED,)),
+    "an emergency that the contract does not provide for": (
+        own(emergency=True),
+        (Reason.BREAK_GLASS_NOT_ALLOWED,),
+    ),
+    "an emergency of a system that is not listed for it": (
+        changed(
+            ALLOWED, own={"emergency": True}, contract={"break_glass": BreakGlass(True, frozenset({"other"}))}
+        ),
+        (Reason.BREAK_GLASS_NOT_ALLOWED,),
+    ),
+    "a system listed for emergencies that are not allowed": (
+        changed(
+            ALLOWED,
+            own={"emergency": True},
+            contract={"break_glass": dataclasses.replace(GLASS, allowed=False)},
+        ),
+        (Reason.BREAK_GLASS_NOT_ALLOWED,),
+    ),
+    "no consent, and an emergency only in the contract": (
+        changed(ALLOWED, own={"consent": None}, contract={"break_glass": GLASS}),
+        (Reason.CONSENT_MISSING,),
+    ),
+    "an emergency under a quota that is used up": (
+        changed(ALLOWED, own={"emergency": True, "quota_exhausted": True}, contract={"break_glass": GLASS}),
+        (Reason.QUOTA_EXHAUSTED,),
+    ),
+    "an emergency without the case of a public task": (
+        changed(
+            ALLOWED,
+            own={"emergency": True},
+            contract={"break_glass": GLASS, "legal_basis": "PUBLIC_TASK"},
+        ),
+        (Reason.EVIDENCE_MISSING,),
+    ),
     "quota": (own(quota_exhausted=True), (Reason.QUOTA_EXHAUSTED,)),
     "a state nobody foresaw": (contract(state="LIMBO"), (Reason.POLICY_ERROR,)),
     "a consent state nobody foresaw": (consent(state="LIMBO"), (Reason.POLICY_ERROR,)),
@@ -176,6 +220,23 @@ def test_consent_is_asked_only_where_it_is_the_basis(engine: PolicyEngine, basis
     assert engine.decide(facts).allowed
 
 
+@pytest.mark.parametrize("state", [None, "WITHDRAWN", "REQUESTED", "LIMBO"])
+def test_an_emergency_that_the_contract_allows_stands_in_for_the_consent(
+    engine: PolicyEngine, state: str | None
+) -> None:
+    given = None if state is None else dataclasses.replace(CONSENT, state=state)
+    facts = changed(ALLOWED, own={"emergency": True, "consent": given}, contract={"break_glass": GLASS})
+    assert engine.decide(facts).allowed
+
+
+def test_a_vital_interest_is_shown_by_a_case_or_by_an_emergency(engine: PolicyEngine) -> None:
+    vital = contract(legal_basis="VITAL_INTEREST", break_glass=GLASS)
+    assert engine.decide(vital).reasons == (Reason.EVIDENCE_MISSING,)
+    assert "emergency" in engine.decide(vital).failed_rules()[0].remedy
+    assert engine.decide(dataclasses.replace(vital, emergency=True)).allowed
+    assert engine.decide(dataclasses.replace(vital, case_reference_given=True)).allowed
+
+
 @pytest.mark.parametrize(("facts", "reasons"), CASES.values(), ids=CASES.keys())
 def test_each_condition_refuses_alone_and_in_words(
     engine: PolicyEngine, facts: Facts, reasons: tuple[Reason, ...]
@@ -209,6 +270,7 @@ def test_all_that_fails_is_reported_not_only_the_first(engine: PolicyEngine) -> 
 
 def test_every_reason_of_the_policy_has_a_rule_and_a_case(engine: PolicyEngine) -> None:
     of_policy = {reason for reason in Reason if 10 <= reason <= 60} | {Reason.CREDENTIAL_DENIED}
+    of_policy -= {Reason.RATE_LIMITED}
     assert {reason for _, reasons in CASES.values() for reason in reasons} == of_policy
 
 

@@ -82,3 +82,13 @@ def test_a_commitment_binds_scheme_and_identifier_apart() -> None:
     assert subject_commitment(nonce, "a", "bc") != subject_commitment(nonce, "ab", "c")
     with pytest.raises(InvalidArgument, match="32 random bytes"):
         subject_commitment(b"", "a", "b")
+
+
+def test_a_commitment_s_nonce_needs_both_the_salt_and_the_key() -> None:
+    made = {
+        SubjectTokens({1: key}, 1).nonce(salt)
+        for key in KEYS.values()
+        for salt in (b"request" * 5, b"response" * 5)
+    }
+    assert len(made) == 4
+    assert all(len(nonce) == 32 for nonce in made)

@@ -48,7 +48,8 @@ def inspect_manifest(manifest: Manifest) -> list[Finding]:
     try:
         with guarded(), engine.connect() as connection:
             inspection = _Inspection(connection, manifest)
-            return [finding for dataset in manifest.datasets for finding in inspection.dataset(dataset)]
+            found = [finding for dataset in manifest.datasets for finding in inspection.dataset(dataset)]
+            return [*found, *_second_sources(manifest)]
     finally:
         engine.dispose()
 
@@ -131,6 +132,21 @@ class _Inspection:
         uniques = inspector.get_unique_constraints(table.name, table.schema)
         leading += [each["column_names"][0] for each in uniques if each["column_names"]]
         return column in leading or bool(key and key[0].name == column)
+
+
+def _second_sources(manifest: Manifest) -> Iterator[Finding]:
+    """Two datasets that both claim to be the first source of an element: the catalogue would refuse one of them."""
+    first: dict[str, DatasetEntry] = {}
+    for dataset in manifest.datasets:
+        for field in dataset.fields:
+            if not field.source or field.second_source_reason:
+                continue
+            present = first.setdefault(field.element, dataset)
+            if present is not dataset:
+                place = f"dataset {quoted(dataset.id)}, field {quoted(field.name)}, key source"
+                what = f"{quoted(present.id)} is the source of the element {quoted(field.element)} already (数源)"
+                remedy = "leave source out, or say why there are two in second_source_reason"
+                yield Finding(Level.ERROR, Problem(place, what, remedy))
 
 
 def _warning(place: str, what: str, remedy: str) -> Finding:

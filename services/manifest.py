@@ -65,6 +65,8 @@ class Field:
     sensitivity: Sensitivity.ValueType = Sensitivity.SENSITIVITY_UNSPECIFIED
     transforms: tuple[str, ...] = ()
     element: str = ""
+    source: bool = False
+    second_source_reason: str = ""
 
     def proto(self) -> catalog_service_pb2.DatasetField:
         """The field as the catalogue publishes it; the column stays at home."""
@@ -75,6 +77,8 @@ class Field:
             sensitivity=self.sensitivity,
             transforms=self.transforms,
             element=self.element,
+            source=self.source,
+            second_source_reason=self.second_source_reason,
         )
 
 
@@ -110,6 +114,7 @@ class DatasetEntry:
     description: str = ""
     schema: str = ""
     legal_citation: str = ""
+    refusal_reason: str = ""
     conditions: tuple[str, ...] = ()
     purposes: tuple[str, ...] = ()
     update_frequency: str = ""
@@ -132,6 +137,7 @@ class DatasetEntry:
             subject_normalisers=self.subject.normalisers,
             sharing_class=self.sharing_class,
             legal_citation=self.legal_citation,
+            refusal_reason=self.refusal_reason,
             conditions=self.conditions,
             purposes=self.purposes,
             update_frequency=self.update_frequency,

@@ -56,6 +56,7 @@ def read_dataset(
             table.choice("sharing_class", _names(SharingClass, "SHARING_CLASS_")),
         ),
         legal_citation=table.text("legal_citation", default="", max_length=1024),
+        refusal_reason=table.text("refusal_reason", default="", max_length=1024),
         conditions=table.texts("conditions"),
         purposes=table.texts("purposes", max_length=256),
         update_frequency=table.text("update_frequency", default="", max_length=64),
@@ -69,6 +70,8 @@ def read_dataset(
     if entry.refused and not entry.legal_citation.strip():
         # State Council decree 809, article 14.
         table.problem("legal_citation", "is missing for a refused dataset", "cite the law behind the refusal")
+    if entry.refusal_reason and not entry.refused:
+        table.problem("refusal_reason", "is for a refused dataset", "leave it out: this one is shared")
     table.finish()
     return entry
 
@@ -111,7 +114,22 @@ def _fields(dataset: Table) -> tuple[Field, ...]:
         if each.name in seen:
             dataset.problem("field", f"{quoted(each.name)} is described twice", "give each its own name")
         seen.add(each.name)
+    _require_one_source_field(dataset, fields)
     return fields
+
+
+def _require_one_source_field(dataset: Table, fields: tuple[Field, ...]) -> None:
+    sources: dict[str, str] = {}
+    for each in fields:
+        if each.source and each.element:
+            first = sources.setdefault(each.element, each.name)
+            if first != each.name:
+                what = (
+                    f"{quoted(first)} and {quoted(each.name)} are both the source of {quoted(each.element)}"
+                )
+                dataset.problem(
+                    "field", what, "an element has one source (数源): write source = true for one"
+                )
 
 
 def _field(dataset: Table, content: Mapping[str, Any], position: int) -> Field:
@@ -128,11 +146,23 @@ def _field(dataset: Table, content: Mapping[str, Any], position: int) -> Field:
         sensitivity=_value(Sensitivity, "SENSITIVITY_", sensitivity),
         transforms=table.texts("transforms", max_items=16, max_length=32),
         element=table.text("element", default="", max_length=128),
+        source=table.flag("source"),
+        second_source_reason=table.text("second_source_reason", default="", max_length=1024),
     )
+    _check_source(table, entry)
     for text in entry.transforms:
         _check_transform(table, text, entry)
     table.finish()
     return entry
+
+
+def _check_source(table: Table, entry: Field) -> None:
+    if entry.source and not entry.element.strip():
+        table.problem("source", "needs the data element that it is the source of", 'write element = "…" too')
+    if entry.second_source_reason and not entry.source:
+        table.problem(
+            "second_source_reason", "belongs to a source (数源)", "write source = true too, or leave it out"
+        )
 
 
 def _check_transform(table: Table, text: str, entry: Field) -> None:

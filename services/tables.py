@@ -138,6 +138,14 @@ class Table:
         self.problem(key, f"{shown} is not known", f"write one of {', '.join(names)}")
         return names[0]
 
+    def flag(self, key: str) -> bool:
+        """true or false; false unless it is there."""
+        value = self._take(key)
+        if value is None or isinstance(value, bool):
+            return bool(value)
+        self.problem(key, f"is {_kind(value)}", "write true or false, without quotes")
+        return False
+
     def number(self, key: str, *, default: int, low: int, high: int) -> int:
         """A whole number within bounds."""
         value = self._take(key)

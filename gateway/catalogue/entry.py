@@ -1,11 +1,14 @@
 """A catalogue entry as a canonical JSON document, as a message, and what it may say. Pure.
 
-The contents are those of State Council decree 809 article 13; articles 14 and 15 say what each class needs.
+The contents are those of State Council decree 809 article 13. Which of them are required, the sharing class and the
+rule pack in force say (`gateway.catalogue.forms`).
 """
 
 from collections.abc import Iterator
 from typing import Any, Final
 
+from gateway.catalogue.forms import form_violations
+from gateway.clocks.pack import Pack
 from gateway.state.datasets import DatasetRow
 from gateway.state.etags import etag_of
 from isthmus.canonical import canonical_json
@@ -23,30 +26,32 @@ _MAX_BYTES: Final = 256 * 1024
 
 def entry_json(dataset: Dataset) -> str:
     """Returns the canonical JSON of an entry: what is stored and digested. Output-only fields are left out."""
-    return canonical_json(
-        {
-            "name": dataset.name,
-            "title": dataset.title,
-            "description": dataset.description,
-            "fields": [_field_document(field) for field in dataset.fields],
-            "subject_scheme": dataset.subject_scheme,
-            "subject_normalisers": list(dataset.subject_normalisers),
-            "sharing_class": SharingClass.Name(dataset.sharing_class).removeprefix("SHARING_CLASS_"),
-            "legal_citation": dataset.legal_citation,
-            "conditions": list(dataset.conditions),
-            "purposes": list(dataset.purposes),
-            "update_frequency": dataset.update_frequency,
-            "format": dataset.format,
-            "modes": [Mode.Name(mode).removeprefix("MODE_") for mode in dataset.modes],
-            "grade": dataset.grade,
-        }
-    ).decode()
+    document: dict[str, Any] = {
+        "name": dataset.name,
+        "title": dataset.title,
+        "description": dataset.description,
+        "fields": [_field_document(field) for field in dataset.fields],
+        "subject_scheme": dataset.subject_scheme,
+        "subject_normalisers": list(dataset.subject_normalisers),
+        "sharing_class": SharingClass.Name(dataset.sharing_class).removeprefix("SHARING_CLASS_"),
+        "legal_citation": dataset.legal_citation,
+        "conditions": list(dataset.conditions),
+        "purposes": list(dataset.purposes),
+        "update_frequency": dataset.update_frequency,
+        "format": dataset.format,
+        "modes": [Mode.Name(mode).removeprefix("MODE_") for mode in dataset.modes],
+        "grade": dataset.grade,
+    }
+    # Left out when empty, so that an entry published before there was such a member keeps its text and digest.
+    if dataset.refusal_reason:
+        document["refusal_reason"] = dataset.refusal_reason
+    return canonical_json(document).decode()
 
 
 def _field_document(field: DatasetField) -> dict[str, Any]:
     # What nobody graded is handled as the most sensitive (the enum's own rule).
     sensitivity = field.sensitivity or Sensitivity.SENSITIVITY_SENSITIVE
-    return {
+    document: dict[str, Any] = {
         "name": field.name,
         "title": field.title,
         "type": FieldType.Name(field.type).removeprefix("FIELD_TYPE_"),
@@ -54,6 +59,11 @@ def _field_document(field: DatasetField) -> dict[str, Any]:
         "transforms": list(field.transforms),
         "element": field.element,
     }
+    if field.source:
+        document["source"] = True
+    if field.second_source_reason:
+        document["second_source_reason"] = field.second_source_reason
+    return document
 
 
 def dataset_of(row: DatasetRow) -> Dataset:
@@ -69,6 +79,8 @@ def dataset_of(row: DatasetRow) -> Dataset:
                 sensitivity=Sensitivity.Value(f"SENSITIVITY_{field.sensitivity}"),
                 transforms=field.transforms,
                 element=field.element,
+                source=field.source,
+                second_source_reason=field.second_source_reason,
             )
             for field in row.fields.values()
         ],
@@ -83,6 +95,7 @@ def dataset_of(row: DatasetRow) -> Dataset:
         published_at=timestamp(row.published_at),
         position=row.position,
         etag=etag(row),
+        refusal_reason=row.entry.get("refusal_reason", ""),
     )
 
 
@@ -91,18 +104,18 @@ def etag(row: DatasetRow) -> str:
     return etag_of(row.name, row.revision, int(row.retired))
 
 
-def require_publishable(dataset: Dataset) -> None:
-    """Returns when the entry may be published.
+def require_publishable(dataset: Dataset, pack: Pack) -> None:
+    """Returns when the entry may be published under a rule pack.
 
     Raises:
         InvalidArgument: it may not; every violation is named.
     """
-    if found := list(_violations(dataset)):
+    if found := list(_violations(dataset, pack)):
         raise InvalidArgument(found[0].field, found[0].description, others=found[1:])
 
 
-def _violations(dataset: Dataset) -> Iterator[FieldViolation]:
-    yield from _class_violations(dataset)
+def _violations(dataset: Dataset, pack: Pack) -> Iterator[FieldViolation]:
+    yield from form_violations(dataset, pack)
     yield from _field_violations(dataset)
     for place, name in enumerate(dataset.subject_normalisers):
         try:
@@ -121,33 +134,6 @@ def _violations(dataset: Dataset) -> Iterator[FieldViolation]:
                 yield FieldViolation(path, "is there already")
 
 
-def _class_violations(dataset: Dataset) -> Iterator[FieldViolation]:
-    """The rules of decree 809 articles 14, 15 and 39(2) about the three classes."""
-    kind = dataset.sharing_class
-    if kind == SharingClass.SHARING_CLASS_REFUSED and not dataset.legal_citation.strip():
-        yield FieldViolation(
-            "dataset.legal_citation",
-            "is required when the sharing class is REFUSED (不予共享): name the law, administrative regulation or "
-            "State Council decision",
-        )
-    if kind == SharingClass.SHARING_CLASS_CONDITIONAL and not dataset.conditions:
-        yield FieldViolation(
-            "dataset.conditions",
-            "must state at least one condition when the sharing class is CONDITIONAL (有条件共享); an answer may "
-            "cite only these",
-        )
-    if kind == SharingClass.SHARING_CLASS_UNCONDITIONAL:
-        for member in ("conditions", "purposes"):
-            if getattr(dataset, member):
-                yield FieldViolation(
-                    f"dataset.{member}",
-                    "must be empty when the sharing class is UNCONDITIONAL (无条件共享); publish it as CONDITIONAL to "
-                    "limit its use",
-                )
-    if kind != SharingClass.SHARING_CLASS_REFUSED and not dataset.modes:
-        yield FieldViolation("dataset.modes", "must hold at least one mode in which the dataset is served")
-
-
 def _field_violations(dataset: Dataset) -> Iterator[FieldViolation]:
     names = [field.name for field in dataset.fields]
     for place, field in enumerate(dataset.fields):
@@ -159,16 +145,40 @@ def _field_violations(dataset: Dataset) -> Iterator[FieldViolation]:
                 Transform.parse(notation)
             except ValueError as error:
                 yield FieldViolation(f"{path}.transforms[{index}]", str(error))
+    yield from _source_violations(dataset)
 
 
-def publishable_json(dataset: Dataset) -> tuple[DatasetName, str]:
-    """Returns the name and the canonical JSON of an entry that may be published.
+def _source_violations(dataset: Dataset) -> Iterator[FieldViolation]:
+    """A source is the source of a named element, once in an entry."""
+    claimed = set[str]()
+    for place, field in enumerate(dataset.fields):
+        path = f"dataset.fields[{place}]"
+        if field.source and not field.element.strip():
+            yield FieldViolation(
+                f"{path}.element", "must name the data element that the field is the source of"
+            )
+        elif field.source and field.element in claimed:
+            yield FieldViolation(
+                f"{path}.source", "an earlier field of the dataset is the source of this element"
+            )
+        if field.source:
+            claimed.add(field.element)
+        if field.second_source_reason and not field.source:
+            yield FieldViolation(
+                f"{path}.second_source_reason", "belongs to a source; set source, or leave it out"
+            )
+        elif field.second_source_reason and not field.second_source_reason.strip():
+            yield FieldViolation(f"{path}.second_source_reason", "must say why, or be left out")
+
+
+def publishable_json(dataset: Dataset, pack: Pack) -> tuple[DatasetName, str]:
+    """Returns the name and the canonical JSON of an entry that may be published under a rule pack.
 
     Raises:
         InvalidArgument: it may not; every violation is named.
     """
     name = DatasetName.parse(dataset.name, field="dataset.name")
-    require_publishable(dataset)
+    require_publishable(dataset, pack)
     document = entry_json(dataset)
     if len(document.encode()) > _MAX_BYTES:
         raise InvalidArgument(

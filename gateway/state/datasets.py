@@ -24,6 +24,8 @@ class FieldEntry:
     sensitivity: str
     transforms: tuple[str, ...]
     element: str
+    source: bool = False
+    second_source_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

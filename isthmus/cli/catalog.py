@@ -15,7 +15,7 @@ from isthmus.v1.common_pb2 import FieldType, Mode, Sensitivity, SharingClass
 
 app = typer.Typer(
     name="catalog",
-    help="What departments offer: list, show, publish, retire.",
+    help="What departments offer: list, show, sources, publish, retire.",
     no_args_is_help=True,
     epilog=EXIT_CODES,
 )
@@ -28,12 +28,14 @@ def list_(
     context: typer.Context,
     department: Annotated[str, typer.Option("--department", help="Only of departments/DEPARTMENT.")] = "",
     retired: Annotated[bool, typer.Option("--retired", help="Retired datasets too.")] = False,
+    element: Annotated[str, typer.Option("--element", help="Only datasets with this data element.")] = "",
     limit: Limit = 1000,
     as_json: Json = False,
 ) -> None:
     """List datasets, by name."""
     with connect(context) as client:
-        found = list(islice(client.catalog.list(department, show_retired=retired), limit))
+        every = client.catalog.list(department, show_retired=retired)
+        found = list(islice((each for each in every if _holds(each, element)), limit))
     if as_json:
         print_json({"datasets": [document(each) for each in found]})
         return
@@ -46,6 +48,35 @@ def show(context: typer.Context, name: Name, as_json: Json = False) -> None:
     """Show one dataset with its fields."""
     with connect(context) as client:
         _print(client.catalog.get(name), as_json=as_json)
+
+
+@app.command()
+def sources(
+    context: typer.Context,
+    element: Annotated[str, typer.Argument(help="The code of a data element; all unless given.")] = "",
+    limit: Limit = 1000,
+    as_json: Json = False,
+) -> None:
+    """List which dataset is the source (数源) of which data element, by element."""
+    with connect(context) as client:
+        found = sorted(
+            (
+                field.element,
+                bool(field.second_source_reason),
+                dataset.name,
+                field.name,
+                field.second_source_reason,
+            )
+            for dataset in client.catalog.list()
+            for field in dataset.fields
+            if field.source and element in ("", field.element)
+        )[:limit]
+    if as_json:
+        names = ("element", "second", "dataset", "field", "second_source_reason")
+        print_json({"sources": [dict(zip(names, each, strict=True)) for each in found]})
+        return
+    rows = [(code, dataset, field, reason) for code, _, dataset, field, reason in found]
+    print_table(("element", "dataset", "field", "why a second source"), rows)
 
 
 @app.command()
@@ -117,11 +148,14 @@ def _print(dataset: Dataset, *, as_json: bool) -> None:
             "status": _status(dataset),
             "sharing": _class(dataset),
             "citation": dataset.legal_citation,
+            "refused because": dataset.refusal_reason,
             "conditions": list(dataset.conditions),
             "purposes": list(dataset.purposes),
             "modes": ", ".join(Mode.Name(each).removeprefix("MODE_") for each in dataset.modes),
             "subject": dataset.subject_scheme,
+            "format": dataset.format,
             "updated": dataset.update_frequency,
+            "grade": dataset.grade,
             "revision": dataset.revision,
             "etag": dataset.etag,
         }
@@ -134,10 +168,15 @@ def _print(dataset: Dataset, *, as_json: bool) -> None:
             FieldType.Name(each.type).removeprefix("FIELD_TYPE_").lower(),
             Sensitivity.Name(each.sensitivity).removeprefix("SENSITIVITY_").lower(),
             ", ".join(each.transforms) or "plain",
+            each.element + (" (source)" if each.source else ""),
         )
         for each in dataset.fields
     ]
-    print_table(("field", "title", "type", "sensitivity", "mildest transforms"), rows)
+    print_table(("field", "title", "type", "sensitivity", "mildest transforms", "element"), rows)
+
+
+def _holds(dataset: Dataset, element: str) -> bool:
+    return not element or any(field.element == element for field in dataset.fields)
 
 
 def _class(dataset: Dataset) -> str:

@@ -17,6 +17,8 @@ from audit.tlog.keys import SignerKey
 from gateway.config import load_config
 from gateway.denylist import deny_certificate
 from gateway.main import GatewayError, open_ledger, run, utc_now
+from gateway.policy.engine import PolicyInvalid
+from isthmus.cli.output import Json
 from isthmus.config import ConfigError
 from isthmus.errors import IsthmusError
 from isthmus.identity import Role
@@ -51,7 +53,7 @@ def serve(
     config: Config = Path("gateway.toml"),
     log_level: Annotated[str, typer.Option("--log-level", help="DEBUG, INFO, WARNING or ERROR.")] = "INFO",
 ) -> None:
-    """Serve the gateway until SIGTERM. `init` and `deny-certificate` do something else."""
+    """Serve the gateway until SIGTERM. `init`, `deny-certificate` and `dry-run` do something else."""
     if context.invoked_subcommand is not None:
         return
     try:
@@ -117,6 +119,29 @@ def deny(
         raise _refuse(error) from error
     finally:
         ledger.close()
+
+
+@app.command("dry-run")
+def dry_run(
+    additions: Annotated[
+        Path,
+        typer.Option(
+            "--additions",
+            help="The folder of *.cedar files to try in place of the configured ones.",
+            file_okay=False,
+        ),
+    ],
+    since: Annotated[str, typer.Option("--since", help="Only exchanges recorded since then, RFC 3339.")] = "",
+    config: Config = Path("gateway.toml"),
+    as_json: Json = False,
+) -> None:
+    """Say which recorded exchanges another policy would decide otherwise. Reads the ledger, and changes nothing."""
+    from isthmus.cli.policy_dryrun import dry_run_policy
+
+    try:
+        dry_run_policy(load_config(config, environ=os.environ), additions, since=since, as_json=as_json)
+    except (ConfigError, PolicyInvalid, IsthmusError, OSError, ValueError) as error:
+        raise _refuse(error) from error
 
 
 def _write(path: Path, text: str, mode: int) -> None:

@@ -48,6 +48,14 @@ class Sign:
 
 
 @dataclass(frozen=True, slots=True)
+class Counter:
+    """The provider answers a proposal with other terms: those of `contract`, which has the same id."""
+
+    contract: Contract
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Suspend:
     """The provider suspends a contract."""
 
@@ -87,7 +95,7 @@ class DenyCertificate:
     reason: str
 
 
-Change = Sign | Suspend | Resume | AwaitExpiry | ChangeConsent | DenyCertificate
+Change = Sign | Counter | Suspend | Resume | AwaitExpiry | ChangeConsent | DenyCertificate
 Action = Ask | Propose | Change
 
 

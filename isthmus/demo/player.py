@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from isthmus.client import ReceiptError
@@ -14,6 +14,7 @@ from isthmus.demo.actions import (
     AwaitExpiry,
     Change,
     ChangeConsent,
+    Counter,
     DenyCertificate,
     Propose,
     Resume,
@@ -89,6 +90,10 @@ class Player:
         match action:
             case Sign(contract, department):
                 self._desk.sign(contract, department)
+            case Counter(contract, reason):
+                terms = contract.document(datetime.now(UTC))
+                name = self._desk.get(contract).name
+                self._contracts(contract).counter(name, terms, reason=reason)
             case Suspend(contract, reason):
                 self._contracts(contract).suspend(self._desk.get(contract).name, reason=reason)
             case Resume(contract, reason):

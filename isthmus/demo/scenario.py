@@ -13,6 +13,7 @@ from isthmus.terms import rfc3339
 
 CONSENT: Final = "CONSENT"
 _YEAR: Final = timedelta(days=365)
+_REVIEW_HOURS: Final = 72
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ class Contract:
         quota: at most so many calls over the contract's life; 0 for no limit.
         lasts: how long it is in force from now.
         signers: the departments that sign it before the story begins.
+        emergency: whether its systems may use it in an emergency, without the consent it otherwise needs.
     """
 
     id: str
@@ -81,6 +83,7 @@ class Contract:
     quota: int = 0
     lasts: timedelta = _YEAR
     signers: tuple[str, ...] | None = None
+    emergency: bool = False
 
     @property
     def signed_by(self) -> tuple[str, ...]:
@@ -99,10 +102,12 @@ class Contract:
     def document(self, now: datetime) -> dict[str, Any]:
         """The terms as `isthmus.terms.document_to_terms` reads them; `now` is UTC-aware."""
         quota = {"window": "TOTAL", "calls": self.quota, "rows": 0, "scope": "CONTRACT"}
+        systems = [f"departments/{self.consumer}/systems/{system}" for system in self.systems]
+        emergency = {"allowed": True, "systems": systems, "review_within_hours": _REVIEW_HOURS}
         return {
             "provider": f"departments/{self.provider}",
             "consumer": f"departments/{self.consumer}",
-            "systems": [f"departments/{self.consumer}/systems/{system}" for system in self.systems],
+            "systems": systems,
             "dataset": f"departments/{self.provider}/datasets/{self.dataset}",
             "fields": [{"name": name, "transform": how} for name, how in self.fields.items()],
             "purposes": list(self.purposes),
@@ -113,6 +118,7 @@ class Contract:
             "not_before": rfc3339(now),
             "not_after": rfc3339(now + self.lasts),
             "retention_days": 30,
+            "break_glass": emergency if self.emergency else {},
         }
 
 

@@ -5,6 +5,7 @@ variants of the cast's statutory contract.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from isthmus.demo.actions import (
     Ask,
     AwaitExpiry,
     ChangeConsent,
+    Counter,
     DenyCertificate,
     Expected,
     Propose,
@@ -30,11 +32,21 @@ _SHORT: Final = timedelta(seconds=4)
 
 def own_contracts(cast: Cast) -> tuple[Contract, ...]:
     """The contracts that only the story needs; they are proposed and signed before it begins."""
-    return (_unsigned(cast), _quota(cast), _short(cast))
+    return (_unsigned(cast), _offered(cast), _quota(cast), _short(cast))
 
 
 def _unsigned(cast: Cast) -> Contract:
     return cast.statutory.variant("unsigned", signers=(cast.statutory.consumer,))
+
+
+def _offered(cast: Cast) -> Contract:
+    return cast.statutory.variant("offer", signers=())
+
+
+def _counter_offer(cast: Cast) -> Contract:
+    """The offer with its first field only."""
+    offer = _offered(cast)
+    return replace(offer, fields=dict([next(iter(offer.fields.items()))]))
 
 
 def _quota(cast: Cast) -> Contract:
@@ -50,7 +62,14 @@ def story(scenario: Scenario) -> tuple[Step, ...]:
     cast = scenario.cast
     steps = [*_questions(cast), *_wrong_questions(cast), *_wrong_callers(cast)]
     steps += _consents(cast, cast.people) if cast.people else _evidence(cast)
-    steps += [*_signatures(cast), *_suspension(cast), *_use(cast), *_further(scenario), *_expiry(cast)]
+    steps += [
+        *_signatures(cast),
+        *_negotiation(cast),
+        *_suspension(cast),
+        *_use(cast),
+        *_further(scenario),
+        *_expiry(cast),
+    ]
     return tuple(steps)
 
 
@@ -176,6 +195,20 @@ def _signatures(cast: Cast) -> Iterator[Step]:
     yield Step("signed by one side only 仅一方签署", ask, denied("CONTRACT_NOT_SIGNED"))
     yield Step("the provider signs too", Sign(contract, contract.provider))
     yield Step("signed by both 双方签署", ask, Expected(known=True))
+
+
+def _negotiation(cast: Cast) -> Iterator[Step]:
+    asked, granted = _statutory(cast, _offered(cast)), _counter_offer(cast)
+    ask = _statutory(cast, granted)
+    yield Step(
+        "the provider answers with fewer fields 反要约",
+        Counter(granted, "最小必要 only what the purpose needs"),
+    )
+    yield Step("a counter-offer that nobody signed 尚未签署", ask, denied("CONTRACT_NOT_SIGNED"))
+    for department in (granted.consumer, granted.provider):
+        yield Step(f"{department} signs the counter-offer", Sign(granted, department))
+    yield Step("what was first asked for 超出反要约", asked, denied("FIELDS_OUTSIDE_CONTRACT"))
+    yield Step("what both agreed on 按约提供", ask, Expected(known=True))
 
 
 def _suspension(cast: Cast) -> Iterator[Step]:

@@ -37,7 +37,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[AuditWorld]:
     with audit_world_in(tmp_path) as world:
-        append(world.ledger, decision(subject_token=token(RESIDENT)), denial("NO_CONTRACT"))
+        append(world.server.ledger, decision(subject_token=token(RESIDENT)), denial("NO_CONTRACT"))
         yield world
 
 
@@ -70,7 +70,7 @@ def test_list_prints_lines_for_programs_and_json(world: AuditWorld) -> None:
 
 
 def test_list_stops_at_the_limit(world: AuditWorld) -> None:
-    append(world.ledger, *(decision() for _ in range(20)))
+    append(world.server.ledger, *(decision() for _ in range(20)))
     assert len(run(world, AUDITOR, "list", "--limit", "7").stdout.splitlines()) == 8
 
 

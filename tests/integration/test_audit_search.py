@@ -205,7 +205,7 @@ def test_pages_do_not_shift_while_the_log_grows(world: AuditWorld) -> None:
     while True:
         response = stub(world, AUDITOR).ListRecords(request, timeout=20)
         pages.append([each.index for each in response.records])
-        append(world.ledger, decision())
+        append(world.server.ledger, decision())
         request.page_token = response.next_page_token
         if not response.next_page_token:
             break
@@ -243,5 +243,5 @@ def test_a_page_token_of_another_shape_is_refused(world: AuditWorld, cursor: tup
 
 
 def test_a_page_of_large_records_stays_below_the_size_of_a_message(world: AuditWorld) -> None:
-    append(world.ledger, *(control("x", "证" * 20_000) for _ in range(80)))
+    append(world.server.ledger, *(control("x", "证" * 20_000) for _ in range(80)))
     assert len(indexes(world.audit(AUDITOR).records(page_size=1000))) == 85

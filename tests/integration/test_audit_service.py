@@ -136,8 +136,8 @@ def test_a_proof_holds_without_trusting_the_service(world: AuditWorld) -> None:
 
 def test_a_checkpoint_extends_an_older_one_provably(world: AuditWorld) -> None:
     old = open_checkpoint(world.audit(AUDITOR).checkpoint().checkpoint.encode(), KEY.verifier).checkpoint
-    append(world.ledger, *(decision() for _ in range(20)))
-    append(world.ledger, *(decision() for _ in range(300)))
+    append(world.server.ledger, *(decision() for _ in range(20)))
+    append(world.server.ledger, *(decision() for _ in range(300)))
     for new_size in (0, 25):
         found = world.audit(EDUCATION).consistency(old.size, new_size)
         new = open_checkpoint(found.checkpoint.encode(), KEY.verifier).checkpoint

@@ -292,6 +292,31 @@ type = "int64"
     assert "王小明" not in plain.output + result.output
 
 
+def test_a_check_finds_two_datasets_that_are_the_source_of_one_element(tmp_path: Path, loaded: Path) -> None:
+    manifest = tmp_path / "department.toml"
+    text = '[department]\nname = "a"\ntitle = "甲"\n[source]\nurl = "sqlite:///x.db"\n'
+    for name, keys in (("one", ""), ("two", ""), ("three", 'second_source_reason = "另行核实"\n')):
+        text += f"""
+[[dataset]]
+id = "{name}"
+title = "付款"
+table = "payments"
+sharing_class = "unconditional"
+subject = {{ column = "id", scheme = "cn.id" }}
+[[dataset.field]]
+name = "amount"
+type = "string"
+element = "DE1"
+source = true
+{keys}"""
+    manifest.write_text(text, encoding="utf-8")
+    result = run("check", manifest, "--json")
+    errors = [each for each in json.loads(result.stdout)["findings"] if each["level"] == "error"]
+    assert [each["place"] for each in errors] == ['dataset "two", field "amount", key source'], errors
+    assert '"one" is the source of the element "DE1" already' in errors[0]["what"]
+    assert "second_source_reason" in errors[0]["remedy"]
+
+
 def test_a_check_reports_every_fault_of_the_file_itself(tmp_path: Path) -> None:
     (tmp_path / "department.toml").write_text("[department]\nname = 'A'\n")
     result = run("check", tmp_path / "department.toml", "--json")

@@ -88,6 +88,29 @@ def test_the_catalogue_learns_nothing_about_tables_and_columns(world: Any) -> No
             "twice",
             "own",
         ),
+        (
+            'type = "string"',
+            'type = "string"\nsource = true',
+            "key source: needs the data element",
+            "element =",
+        ),
+        ('type = "string"', 'type = "string"\nsource = "yes"', "key source: is", "true or false"),
+        (
+            'type = "string"',
+            'type = "string"\nelement = "E1"\nsecond_source_reason = "x"',
+            "key second_source_reason: belongs to a source",
+            "source = true",
+        ),
+        (
+            "[[dataset.field]]",
+            (
+                '[[dataset.field]]\nname = "g"\ntype = "string"\nelement = "E1"\nsource = true\n'
+                '[[dataset.field]]\nelement = "E1"\nsource = true'
+            ),
+            'both the source of "E1"',
+            "for one",
+        ),
+        ('title = "数据"', 'title = "数据"\nrefusal_reason = "x"', "key refusal_reason", "leave it out"),
         ("[department]", "[departement]\n[department]", "key departement: is unknown", "department"),
         ("[[dataset]]", '[server]\naddress = "x"\n[[dataset]]', "[server], key address", "host:port"),
         ('id = "d"', 'id = "d"\nmodes = ["query", "fly"]', '"fly" is not known', "verify"),
@@ -103,6 +126,22 @@ def test_each_fault_is_named_with_its_place_and_its_remedy(
     found = problems(manifest_file(GOOD.replace(old, new, 1)))
     assert any(place in each and remedy in each for each in found), found
     assert "geheim" not in "".join(found)
+
+
+def test_the_catalogue_learns_which_fields_are_sources(manifest_file: Callable[[str], Path]) -> None:
+    keys = 'element = "DE01"\nsource = true\nsecond_source_reason = "两地各自采集"'
+    manifest = load_manifest(
+        manifest_file(GOOD.replace('type = "string"', f'type = "string"\n{keys}')), environ={}
+    )
+    (field,) = manifest.datasets_proto()[0].fields
+    assert (field.element, field.source, field.second_source_reason) == ("DE01", True, "两地各自采集")
+
+
+def test_a_refused_dataset_carries_its_reason_to_the_catalogue(manifest_file: Callable[[str], Path]) -> None:
+    keys = 'sharing_class = "refused"\nlegal_citation = "《档案法》第二十七条"\nrefusal_reason = "尚未解密"'
+    text = GOOD.replace('sharing_class = "unconditional"', keys)
+    (dataset,) = load_manifest(manifest_file(text), environ={}).datasets_proto()
+    assert dataset.refusal_reason == "尚未解密"
 
 
 def test_all_faults_are_named_at_once(manifest_file: Callable[[str], Path]) -> None:

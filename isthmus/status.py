@@ -92,6 +92,8 @@ _BY_REASON: Final[Mapping[Reason, Callable[..., IsthmusError]]] = {
 }
 _BY_CODE: Final[Mapping[grpc.StatusCode, type[IsthmusError]]] = {
     grpc.StatusCode.UNAUTHENTICATED: errors.Unauthenticated,
+    grpc.StatusCode.INVALID_ARGUMENT: errors.InvalidArgument,
+    grpc.StatusCode.FAILED_PRECONDITION: errors.StateConflict,
     grpc.StatusCode.PERMISSION_DENIED: errors.PermissionDenied,
     grpc.StatusCode.RESOURCE_EXHAUSTED: errors.ResourceExhausted,
     grpc.StatusCode.UNAVAILABLE: errors.Unavailable,

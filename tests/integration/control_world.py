@@ -132,8 +132,8 @@ class World:
 
     def rpc(self, identity: Identity, method: str, request: Any) -> Any:
         """Calls a method as `identity` over mutual TLS; raises the typed error of a refusal."""
-        service = next((each for each in ("Contract", "Consent") if each in method), "Catalog")
-        stub = STUBS[service](self._channel(identity))
+        stubs = (make(self._channel(identity)) for make in STUBS.values())
+        stub = next(each for each in stubs if hasattr(each, method))
         try:
             return getattr(stub, method)(request, timeout=20)
         except grpc.RpcError as error:

@@ -1,0 +1,170 @@
+"""The clocks of a contract through the real service: due, stopped, extended, missed, and never silently."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from gateway.clocks.deadlines import add_working_days
+from gateway.contracts.clerk import ContractClerk
+from gateway.rulebook import Rulebook
+from isthmus.errors import InvalidArgument, PermissionDenied, Reason, StateConflict
+from isthmus.identity import Identity, Role
+from isthmus.terms import instant, rfc3339, timestamp
+from isthmus.v1 import contract_service_pb2 as pb
+from tests.integration.contract_calls import events, get
+from tests.integration.control_world import CONSUMER, PROVIDER, World, party, world_in
+
+pytestmark = pytest.mark.integration
+S = pb.ContractState
+SECOND = party(Role.OFFICER, "education", "second")
+CLERK = party(Role.GATEWAY, None, "main")
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """A catalogue published before, and new cases under the decree."""
+    with world_in(tmp_path) as one:
+        one.publish()
+        one.control.rulebook = Rulebook.load("china-809")
+        yield one
+
+
+def deadline(contract: pb.Contract, kind: str) -> pb.Deadline:
+    wanted = pb.DeadlineKind.Value(f"DEADLINE_KIND_{kind}")
+    (found,) = [each for each in contract.deadlines if each.kind == wanted]
+    return found
+
+
+def working_days_from(world: World, start: datetime, days: int) -> datetime:
+    pack = world.control.rulebook.current(start)
+    zone = ZoneInfo("Asia/Shanghai")
+    return add_working_days(start, days, world.control.rulebook.calendar(pack), zone=zone).at
+
+
+def clerk(world: World) -> int:
+    return ContractClerk().run(world.control, lambda: world.control.call(CLERK, "0" * 64, "Clock"))
+
+
+def signed_by(world: World, contract: pb.Contract, *signers: Identity) -> pb.Contract:
+    for signer in signers:
+        contract = world.sign(signer, contract)
+    return contract
+
+
+def test_a_conditional_dataset_is_answered_within_ten_working_days(world: World) -> None:
+    contract = world.propose()
+    assert contract.rule_pack == "china-809@2025-08-01"
+    answer = deadline(contract, "ANSWER")
+    assert instant(answer.due) == working_days_from(world, world.now, 10)
+    assert "第二十一条" in answer.rule and not answer.overdue
+
+
+def test_a_missed_answer_shows_in_state_and_becomes_one_event_without_anybody_asking(world: World) -> None:
+    contract = world.propose()
+    world.now = instant(deadline(contract, "ANSWER").due)
+    assert deadline(get(world), "ANSWER").overdue
+    assert clerk(world) == 1 and clerk(world) == 0
+    missed = events(world)[-1]
+    assert (missed.type, missed.actor, missed.to) == ("ANSWER_OVERDUE", "clock", S.CONTRACT_STATE_PROPOSED)
+    assert world.records()[missed.position].resource == contract.name
+
+
+def test_a_supplement_is_asked_for_once_and_stops_the_clock(world: World) -> None:
+    contract = world.propose()
+    ask = pb.RequestSupplementRequest(name=contract.name, missing="办理依据 the legal basis")
+    with pytest.raises(StateConflict, match="proposed it itself"):
+        world.rpc(CONSUMER, "RequestSupplement", ask)
+    waiting = world.rpc(PROVIDER, "RequestSupplement", ask).contract
+    assert deadline(waiting, "ANSWER").stopped and waiting.supplement_request == ask.missing
+    with pytest.raises(StateConflict, match="no second notice"):
+        world.rpc(PROVIDER, "RequestSupplement", ask)
+    world.now += timedelta(days=30)
+    given = pb.SupplementContractRequest(name=contract.name, supplement="已补充")
+    with pytest.raises(StateConflict, match="only departments/education"):
+        world.rpc(PROVIDER, "SupplementContract", given)
+    after = world.rpc(CONSUMER, "SupplementContract", given).contract
+    assert not deadline(after, "ANSWER").overdue and instant(deadline(after, "ANSWER").due) > world.now
+    with pytest.raises(StateConflict, match="nobody is waiting"):
+        world.rpc(CONSUMER, "SupplementContract", given)
+
+
+def test_an_answer_is_extended_once_and_by_no_more_than_the_law_allows(world: World) -> None:
+    contract = world.propose()
+    extend = pb.ExtendAnswerRequest(
+        name=contract.name, amount=11, authority_reference="函〔2026〕1号", reason="x"
+    )
+    with pytest.raises(InvalidArgument, match="at most 10"):
+        world.rpc(PROVIDER, "ExtendAnswer", extend)
+    extend.amount = 10
+    longer = world.rpc(PROVIDER, "ExtendAnswer", extend).contract
+    assert instant(deadline(longer, "ANSWER").due) == working_days_from(world, world.now, 20)
+    with pytest.raises(StateConflict, match="possible once"):
+        world.rpc(PROVIDER, "ExtendAnswer", extend)
+
+
+def test_who_submitted_does_not_also_sign(world: World) -> None:
+    contract = world.propose()
+    with pytest.raises(PermissionDenied) as refused:
+        world.sign(CONSUMER, contract)
+    assert refused.value.reason is Reason.TWO_PERSON_RULE
+    assert world.records()[-1].reasons == ("TWO_PERSON_RULE",)
+    agreed = signed_by(world, contract, SECOND, PROVIDER)
+    assert agreed.state == S.CONTRACT_STATE_ACTIVE
+    assert deadline(agreed, "ANSWER").met_at == timestamp(world.now)
+    assert instant(deadline(agreed, "PROVIDE").due) == working_days_from(world, world.now, 20)
+
+
+def test_a_refusal_cites_only_what_the_catalogue_publishes(world: World) -> None:
+    contract = world.propose()
+    refuse = pb.RejectContractRequest(
+        name=contract.name,
+        reason="条件不符",
+        legal_citation="第二十一条",
+        rejection_reason=pb.REJECTION_REASON_CONDITION_NOT_MET,
+    )
+    with pytest.raises(InvalidArgument, match="is required"):
+        world.rpc(PROVIDER, "RejectContract", refuse)
+    refuse.condition = "部门领导个人批准"
+    with pytest.raises(InvalidArgument) as refused:
+        world.rpc(PROVIDER, "RejectContract", refuse)
+    assert refused.value.reason is Reason.CONDITION_NOT_PUBLISHED
+
+
+def test_a_provider_cannot_suspend_without_saying_until_when(world: World) -> None:
+    contract = signed_by(world, world.propose(), SECOND, PROVIDER)
+    request = pb.SuspendContractRequest(name=contract.name, reason="超范围使用")
+    with pytest.raises(InvalidArgument, match="rectify_by"):
+        world.rpc(PROVIDER, "SuspendContract", request)
+    request.rectify_by.CopyFrom(timestamp(world.now + timedelta(days=5)))
+    suspended = world.rpc(PROVIDER, "SuspendContract", request).contract
+    assert deadline(suspended, "RECTIFY").due == request.rectify_by
+    world.now += timedelta(days=6)
+    clerk(world)
+    assert [each.type for each in events(world)][-1] == "RECTIFY_OVERDUE"
+
+
+def test_an_old_case_keeps_its_old_rules(world: World) -> None:
+    contract = world.propose()
+    world.control.rulebook = Rulebook.load("neutral")
+    assert get(world).rule_pack == contract.rule_pack
+    with pytest.raises(PermissionDenied):
+        world.sign(CONSUMER, contract)
+
+
+def test_a_version_agreed_ahead_of_its_time_leaves_no_gap(world: World) -> None:
+    old = signed_by(world, world.propose(), SECOND, PROVIDER)
+    begins = world.now + timedelta(days=10)
+    new = world.propose(not_before=rfc3339(begins))
+    signed_by(world, new, SECOND, PROVIDER)
+    assert get(world, old.name).state == S.CONTRACT_STATE_ACTIVE
+    assert get(world, new.name).state == S.CONTRACT_STATE_AGREED
+    world.now = begins
+    assert get(world, old.name).state == S.CONTRACT_STATE_SUPERSEDED
+    assert get(world, new.name).state == S.CONTRACT_STATE_ACTIVE
+    clerk(world)
+    assert {"SUPERSEDED", "ACTIVATED"} <= {each.type for each in events(world) if each.actor == "clock"}

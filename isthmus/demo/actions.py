@@ -20,6 +20,7 @@ class Ask:
         who: the path of the caller's identity, such as `/department/education/system/enrolment`.
         test: makes it a Verify of this predicate instead.
         foreign: the caller's certificate is by an authority that the gateway does not know.
+        emergency: why it goes without consent, where the contract allows that in an emergency.
     """
 
     who: str
@@ -30,6 +31,7 @@ class Ask:
     case: str = ""
     test: Test | None = None
     foreign: bool = False
+    emergency: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,14 @@ class Resume:
 
 
 @dataclass(frozen=True, slots=True)
+class ReviewEmergency:
+    """An officer of the provider reviews every emergency use of a contract; there must be one."""
+
+    contract: Contract
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class AwaitExpiry:
     """Time passes until a contract's period is over."""
 
@@ -95,7 +105,7 @@ class DenyCertificate:
     reason: str
 
 
-Change = Sign | Counter | Suspend | Resume | AwaitExpiry | ChangeConsent | DenyCertificate
+Change = ReviewEmergency | Sign | Counter | Suspend | Resume | AwaitExpiry | ChangeConsent | DenyCertificate
 Action = Ask | Propose | Change
 
 

@@ -18,6 +18,7 @@ from isthmus.demo.actions import (
     DenyCertificate,
     Propose,
     Resume,
+    ReviewEmergency,
     Sign,
     Step,
     Suspend,
@@ -94,6 +95,8 @@ class Player:
                 terms = contract.document(datetime.now(UTC))
                 name = self._desk.get(contract).name
                 self._contracts(contract).counter(name, terms, reason=reason)
+            case ReviewEmergency(contract, finding):
+                self._review(contract, finding)
             case Suspend(contract, reason):
                 self._contracts(contract).suspend(self._desk.get(contract).name, reason=reason)
             case Resume(contract, reason):
@@ -108,6 +111,14 @@ class Player:
 
     def _contracts(self, contract: Contract) -> Any:
         return self._desk.client(officer(contract.provider)).contracts
+
+    def _review(self, contract: Contract, finding: str) -> None:
+        emergencies = self._desk.client(officer(contract.provider)).emergencies
+        waiting = list(emergencies.list(contract=f"contracts/{contract.id}", unreviewed=True))
+        if not waiting:
+            raise DemoError(f"contracts/{contract.id} should have an emergency use to review, and has none")
+        for use in waiting:
+            emergencies.review(use.exchange, justified=True, finding=finding)
 
     def _await_expiry(self, contract: Contract) -> None:
         deadline = time.monotonic() + (contract.lasts + _LATE).total_seconds()
@@ -179,6 +190,7 @@ def _arguments(ask: Ask) -> dict[str, Any]:
         "purpose": ask.purpose,
         "subject": (ask.subject.scheme, ask.subject.id),
         "case_reference": ask.case,
+        "emergency": ask.emergency,
     }
 
 

@@ -19,6 +19,7 @@ from isthmus.demo.actions import (
     Expected,
     Propose,
     Resume,
+    ReviewEmergency,
     Sign,
     Step,
     Suspend,
@@ -32,11 +33,16 @@ _SHORT: Final = timedelta(seconds=4)
 
 def own_contracts(cast: Cast) -> tuple[Contract, ...]:
     """The contracts that only the story needs; they are proposed and signed before it begins."""
-    return (_unsigned(cast), _offered(cast), _quota(cast), _short(cast))
+    emergency = (_emergency(cast),) if cast.people else ()
+    return (_unsigned(cast), _offered(cast), _quota(cast), _short(cast), *emergency)
 
 
 def _unsigned(cast: Cast) -> Contract:
     return cast.statutory.variant("unsigned", signers=(cast.statutory.consumer,))
+
+
+def _emergency(cast: Cast) -> Contract:
+    return cast.main.variant("emergency", emergency=True)
 
 
 def _offered(cast: Cast) -> Contract:
@@ -61,7 +67,9 @@ def story(scenario: Scenario) -> tuple[Step, ...]:
     """The whole story of a scenario."""
     cast = scenario.cast
     steps = [*_questions(cast), *_wrong_questions(cast), *_wrong_callers(cast)]
-    steps += _consents(cast, cast.people) if cast.people else _evidence(cast)
+    steps += (
+        [*_consents(cast, cast.people), *_break_glass(cast, cast.people)] if cast.people else _evidence(cast)
+    )
     steps += [
         *_signatures(cast),
         *_negotiation(cast),
@@ -179,6 +187,21 @@ def _consents(cast: Cast, people: People) -> Iterator[Step]:
     yield Step("before the withdrawal 撤回之前", withdrawing, Expected(known=True))
     yield Step("the person withdraws the consent", ChangeConsent("Withdraw", "withdrawing", "不再同意"))
     yield Step("withdrawn a moment ago 刚刚撤回", withdrawing, denied("CONSENT_WITHDRAWN"))
+
+
+def _break_glass(cast: Cast, people: People) -> Iterator[Step]:
+    why, contract = "昏迷,联系不到家属 unconscious, no relative to be found", _emergency(cast)
+    ask = _ask(contract, subject=people.silent)
+    yield Step("no consent, and no emergency stated", ask, denied("CONSENT_MISSING"))
+    yield Step(
+        "an emergency, which the contract allows 紧急情况", replace(ask, emergency=why), Expected(known=True)
+    )
+    yield Step(
+        "an emergency that the contract does not allow",
+        _main(cast, subject=people.silent, emergency=why),
+        denied("BREAK_GLASS_NOT_ALLOWED", "CONSENT_MISSING"),
+    )
+    yield Step("the provider reviews the emergency use 事后审查", ReviewEmergency(contract, "属实 justified"))
 
 
 def _evidence(cast: Cast) -> Iterator[Step]:

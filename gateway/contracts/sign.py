@@ -136,7 +136,8 @@ def _supersede_older(change: Change, row: ContractRow, position: int) -> None:
             advance(change, version, (), position=position)
         elif row.not_before > change.now:
             # Agreed ahead of its time: the old version goes on until then, so there is no gap.
-            set_superseded_at(change.connection, version, row.not_before)
+            earliest = min(row.not_before, version.superseded_at or row.not_before)
+            set_superseded_at(change.connection, version, earliest)
         else:
             reason = f"{row.full_name} was agreed"
             advance(change, version, (_E.SUPERSEDED,), position=position, reason=reason)

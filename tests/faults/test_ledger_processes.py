@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -87,5 +88,5 @@ def test_nothing_acknowledged_is_lost_when_a_process_is_killed(tmp_path: Path) -
     assert verified.size == len(found)
     pin = open_checkpoint((tmp_path / "pin").read_bytes(), KEY.verifier).checkpoint
     assert pin.size <= verified.size
-    with ledger_in(tmp_path) as ledger:
+    with ledger_in(tmp_path, clock=lambda: datetime.now(UTC)) as ledger:
         assert append(ledger, decision()) == [verified.size]

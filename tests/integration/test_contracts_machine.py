@@ -220,7 +220,8 @@ class Parties(RuleBasedStateMachine):
         for row in rows:
             assert row is not None
             state = contract_states.effective_state(row, self.world.now)
-            live += state in contract_states.IN_FORCE
+            # A version agreed ahead of its time waits beside the one that is in force until then.
+            live += state in (contract_states.ContractState.ACTIVE, contract_states.ContractState.SUSPENDED)
             assert (row.signatures == row.parties) is (row.state in contract_states.AGREED_ONCE)
             if row.state in contract_states.AGREED_ONCE:
                 content = (

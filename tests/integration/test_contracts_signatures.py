@@ -209,7 +209,10 @@ def test_a_catalogue_that_closed_meanwhile_stops_the_signature(world: World) -> 
     contract = world.propose()
     world.sign(CONSUMER, contract)
     world.publish(
-        sharing_class=common_pb2.SharingClass.SHARING_CLASS_REFUSED, legal_citation="《档案法》第二十七条"
+        sharing_class=common_pb2.SharingClass.SHARING_CLASS_REFUSED,
+        legal_citation="《档案法》第二十七条",
+        conditions=[],
+        purposes=[],
     )
     with pytest.raises(TermsInvalid, match="《档案法》第二十七条"):
         world.sign(PROVIDER, contract)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from isthmus.demo.parties import DATA_OFFICE
 from isthmus.demo.scenario import Contract, Subject, Test
 
 ALLOW: Final = "ALLOW"
@@ -47,6 +48,7 @@ class Sign:
 
     contract: Contract
     department: str
+    officer: str = DATA_OFFICE
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,13 @@ class AwaitExpiry:
 
 
 @dataclass(frozen=True, slots=True)
+class AwaitOverdue:
+    """The gateway notices that a proposal was not answered in time."""
+
+    contract: Contract
+
+
+@dataclass(frozen=True, slots=True)
 class ChangeConsent:
     """A portal pauses, resumes or withdraws a consent: `verb` is `Pause`, `Resume` or `Withdraw`."""
 
@@ -105,7 +114,17 @@ class DenyCertificate:
     reason: str
 
 
-Change = ReviewEmergency | Sign | Counter | Suspend | Resume | AwaitExpiry | ChangeConsent | DenyCertificate
+Change = (
+    ReviewEmergency
+    | Sign
+    | Counter
+    | Suspend
+    | Resume
+    | AwaitExpiry
+    | AwaitOverdue
+    | ChangeConsent
+    | DenyCertificate
+)
 Action = Ask | Propose | Change
 
 

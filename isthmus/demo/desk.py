@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from isthmus.client import Client, ConsentTerms
-from isthmus.demo.parties import AUDIT, GATEWAY, PORTAL, Parties, officer
+from isthmus.demo.parties import AUDIT, DATA_OFFICE, GATEWAY, PORTAL, Parties, officer
 from isthmus.demo.scenario import Consent, Contract
 from isthmus.terms import instant
 from isthmus.v1.catalog_service_pb2 import Dataset
@@ -64,9 +64,9 @@ class Desk:
         reason = f"{contract.purposes[0]} ({contract.legal_citation})"
         return self.client(officer(contract.consumer)).contracts.propose(contract.id, terms, reason=reason)
 
-    def sign(self, contract: Contract, department: str) -> AgreedContract:
-        """A department's officer signs the newest version."""
-        return self.client(officer(department)).contracts.sign(f"contracts/{contract.id}")
+    def sign(self, contract: Contract, department: str, by: str = DATA_OFFICE) -> AgreedContract:
+        """An officer of a department signs the newest version."""
+        return self.client(officer(department, by)).contracts.sign(f"contracts/{contract.id}")
 
     def get(self, contract: Contract) -> AgreedContract:
         """The newest version as the consumer's officer sees it."""

@@ -66,9 +66,14 @@ class Parties:
         return self._credentials[path, foreign]
 
 
-def officer(department: str) -> str:
-    """The identity path of a department's officer."""
-    return f"/department/{department}/officer/data-office"
+DATA_OFFICE: Final = "data-office"
+HEAD: Final = "head"
+"""Another officer than the one who submits: a rule pack may ask for two (双人复核)."""
+
+
+def officer(department: str, name: str = DATA_OFFICE) -> str:
+    """The identity path of one of a department's officers."""
+    return f"/department/{department}/officer/{name}"
 
 
 def node(department: str) -> str:

@@ -12,6 +12,7 @@ from isthmus.demo.actions import (
     HANDSHAKE_REFUSED,
     Ask,
     AwaitExpiry,
+    AwaitOverdue,
     Change,
     ChangeConsent,
     Counter,
@@ -39,10 +40,12 @@ from isthmus.demo.outcome import (
 from isthmus.demo.parties import GATEWAY, PORTAL, officer
 from isthmus.demo.scenario import Contract
 from isthmus.errors import IsthmusError, Reason
+from isthmus.terms import instant
 from isthmus.v1.common_pb2 import Decision
 from isthmus.v1.contract_service_pb2 import CONTRACT_STATE_EXPIRED
 
 _POLL_S: Final = 0.1
+_OVERDUE: Final = "ANSWER_OVERDUE"
 _LATE: Final = timedelta(seconds=15)
 _HANDSHAKE: Final = Outcome(
     decision=DENY,
@@ -82,15 +85,16 @@ class Player:
 
     def _change(self, step: Step, action: Change) -> Outcome:
         try:
-            self._perform(action)
+            words = self._perform(action)
         except IsthmusError as error:
             raise DemoError(f"{step.name}: refused: {error.message}") from error
-        return Outcome(decision=ALLOW, words=getattr(action, "reason", ""))
+        return Outcome(decision=ALLOW, words=words or getattr(action, "reason", ""))
 
-    def _perform(self, action: Change) -> None:
+    def _perform(self, action: Change) -> str:
+        """Does it; returns what there is to tell beyond the reason given for it."""
         match action:
-            case Sign(contract, department):
-                self._desk.sign(contract, department)
+            case Sign(contract, department, by):
+                self._desk.sign(contract, department, by)
             case Counter(contract, reason):
                 terms = contract.document(datetime.now(UTC))
                 name = self._desk.get(contract).name
@@ -103,11 +107,14 @@ class Player:
                 self._contracts(contract).resume(self._desk.get(contract).name, reason=reason)
             case AwaitExpiry(contract):
                 self._await_expiry(contract)
+            case AwaitOverdue(contract):
+                return self._await_overdue(contract)
             case DenyCertificate(who, reason):
                 self._deny(self._desk.parties.credentials(who).thumbprint, reason)
             case ChangeConsent(verb, key, reason):
                 change: Callable[..., Any] = getattr(self._desk.client(PORTAL).consents, verb.lower())
                 change(self._desk.consent_name(key), reason=reason)
+        return ""
 
     def _contracts(self, contract: Contract) -> Any:
         return self._desk.client(officer(contract.provider)).contracts
@@ -126,6 +133,17 @@ class Player:
             if time.monotonic() > deadline:
                 raise DemoError(f"contracts/{contract.id} should have expired by now, and has not")
             time.sleep(_POLL_S)
+
+    def _await_overdue(self, contract: Contract) -> str:
+        deadline = time.monotonic() + _LATE.total_seconds()
+        consumer = self._desk.client(officer(contract.consumer)).contracts
+        name = f"contracts/{contract.id}"
+        while not any(each.type == _OVERDUE for each in consumer.events(name)):
+            if time.monotonic() > deadline:
+                raise DemoError(f"{name} should be overdue by now, and is not")
+            time.sleep(_POLL_S)
+        answer = next(each for each in self._desk.get(contract).deadlines if each.overdue)
+        return f"due {instant(answer.due):%Y-%m-%d}; {answer.rule}"
 
     def _propose(self, contract: Contract) -> Outcome:
         try:
@@ -159,11 +177,13 @@ class Player:
         result = self._desk.client(ask.who).exchange.verify(**_arguments(ask), predicate=_predicate(ask))
         return Outcome(decision=ALLOW, exchange=result.exchange, verdict=result.verdict)
 
-    def _explain(self, ask: Ask) -> Foretold:
+    def _explain(self, ask: Ask) -> Foretold | None:
         asked = {"predicate": _predicate(ask)} if ask.test else {"fields": ask.fields}
         try:
             answer = self._desk.client(ask.who).exchange.explain(**_arguments(ask), **asked)
         except IsthmusError as error:
+            if Reason.CREDENTIAL_DENIED in error.reasons:
+                return None  # whoever lost its certificate is told nothing in advance
             return Foretold(ERROR, frozenset(reason.name for reason in error.reasons))
         reasons = frozenset(Reason(rule.reason).name for rule in answer.failed_rules)
         return Foretold(Decision.Name(answer.decision).removeprefix("DECISION_"), reasons)

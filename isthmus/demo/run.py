@@ -14,11 +14,12 @@ from isthmus.demo.desk import Desk
 from isthmus.demo.errors import DemoError
 from isthmus.demo.outcome import Played
 from isthmus.demo.parties import AUDIT, AUDITOR, OPERATOR, PORTAL
+from isthmus.demo.past import leave_unanswered
 from isthmus.demo.player import Player
 from isthmus.demo.processes import Children
 from isthmus.demo.scenario import Scenario
 from isthmus.demo.stage import Report, Stage, set_stage, start
-from isthmus.demo.story import own_contracts
+from isthmus.demo.story import own_contracts, unanswered
 from isthmus.errors import IsthmusError
 
 _REASON = "演示:谁查询过我的信息 demonstration: who looked at my data"
@@ -61,6 +62,7 @@ def running(scenario: Scenario, folder: Path, *, report: Report) -> Iterator[Run
         DemoError: something did not work; the message says what.
     """
     stage = set_stage(scenario, folder)
+    leave_unanswered(stage, unanswered(scenario.cast))
     logs = folder / "logs"
     logs.mkdir()
     with Children(logs, stage.parties.credentials(OPERATOR)) as children:

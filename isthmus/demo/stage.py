@@ -55,6 +55,16 @@ class Stage:
         """The audit service's address."""
         return self.addresses[AUDIT]
 
+    @property
+    def pin(self) -> Path:
+        """Where the gateway keeps the last checkpoint outside the ledger."""
+        return self.folder / "gateway.pin"
+
+    @property
+    def audit_pin(self) -> Path:
+        """Where the audit service keeps it."""
+        return self.folder / "audit.pin"
+
     def deny(self, thumbprint: str, reason: str) -> None:
         """The operator denies a certificate, as `isthmus gateway deny-certificate` does: in the ledger itself.
 
@@ -64,7 +74,7 @@ class Stage:
         ledger = Ledger.open(
             f"sqlite:///{self.shared.ledger}",
             log_key=load_log_key(self.shared.log_key),
-            pin=self.folder / "gateway.pin",
+            pin=self.pin,
             clock=lambda: datetime.now(UTC),
             metadata=[METADATA],
         )

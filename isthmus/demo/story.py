@@ -13,6 +13,7 @@ from isthmus.demo.actions import (
     HANDSHAKE_REFUSED,
     Ask,
     AwaitExpiry,
+    AwaitOverdue,
     ChangeConsent,
     Counter,
     DenyCertificate,
@@ -25,6 +26,7 @@ from isthmus.demo.actions import (
     Suspend,
     denied,
 )
+from isthmus.demo.parties import HEAD
 from isthmus.demo.scenario import Cast, Contract, People, Scenario
 
 CASE: Final = "办件-2026-000117"
@@ -35,6 +37,11 @@ def own_contracts(cast: Cast) -> tuple[Contract, ...]:
     """The contracts that only the story needs; they are proposed and signed before it begins."""
     emergency = (_emergency(cast),) if cast.people else ()
     return (_unsigned(cast), _offered(cast), _quota(cast), _short(cast), *emergency)
+
+
+def unanswered(cast: Cast) -> Contract:
+    """The contract that was proposed weeks before the story begins, and never answered."""
+    return cast.statutory.variant("unanswered", signers=())
 
 
 def _unsigned(cast: Cast) -> Contract:
@@ -73,6 +80,7 @@ def story(scenario: Scenario) -> tuple[Step, ...]:
     steps += [
         *_signatures(cast),
         *_negotiation(cast),
+        *_overdue(cast),
         *_suspension(cast),
         *_use(cast),
         *_further(scenario),
@@ -232,6 +240,18 @@ def _negotiation(cast: Cast) -> Iterator[Step]:
         yield Step(f"{department} signs the counter-offer", Sign(granted, department))
     yield Step("what was first asked for 超出反要约", asked, denied("FIELDS_OUTSIDE_CONTRACT"))
     yield Step("what both agreed on 按约提供", ask, Expected(known=True))
+
+
+def _overdue(cast: Cast) -> Iterator[Step]:
+    contract = unanswered(cast)
+    yield Step("a proposal of 45 days ago, never answered 逾期未答复", AwaitOverdue(contract))
+    yield Step("it allows nothing 尚未签署", _statutory(cast, contract), denied("CONTRACT_NOT_SIGNED"))
+    yield Step(f"{contract.provider} answers at last: it agrees 同意共享", Sign(contract, contract.provider))
+    yield Step(
+        f"{contract.consumer} signs too, by another officer than submitted it 双人复核",
+        Sign(contract, contract.consumer, HEAD),
+    )
+    yield Step("agreed at last 按约提供", _statutory(cast, contract), Expected(known=True))
 
 
 def _suspension(cast: Cast) -> Iterator[Step]:

@@ -4,24 +4,24 @@ import sys
 from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
-from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from isthmus.cli.connection import connect
+from isthmus.cli.contract_reading import diff, events, list_, print_contract, show, state_name
 from isthmus.cli.dryrun import dry_run
 from isthmus.cli.inputs import read_document
 from isthmus.cli.main import EXIT_CODES
-from isthmus.cli.output import Json, Limit, document, print_facts, print_json, print_table
+from isthmus.cli.output import Json, clean, document, print_json
 from isthmus.client import Client
-from isthmus.terms import document_to_terms, instant, parse_rfc3339, rfc3339, terms_to_document
-from isthmus.v1.contract_service_pb2 import Contract, ContractState
+from isthmus.terms import document_to_terms, parse_rfc3339
+from isthmus.v1.contract_service_pb2 import Contract
 
 app = typer.Typer(
     name="contract",
-    help="Contracts: propose, counter, sign, reject, withdraw, suspend, resume, terminate, show, list, events.",
+    help="Contracts: propose, counter, sign, reject, withdraw, suspend, resume, terminate, show, diff, list, events.",
     no_args_is_help=True,
     epilog=EXIT_CODES,
 )
@@ -87,7 +87,7 @@ def sign(
         examined = digest
         if not (digest or yes):
             contract = client.contracts.get(name)
-            _print_contract(contract)
+            print_contract(client, contract)
             typer.confirm(f"Sign these terms as {client.identity.resource}?", abort=True, err=True)
             # What was shown is what is signed, whatever the server says next.
             examined = contract.terms_digest
@@ -202,115 +202,17 @@ def terminate(context: typer.Context, name: Version, reason: Reason, as_json: Js
     _run(context, lambda client: client.contracts.terminate(name, reason=reason), as_json=as_json)
 
 
-@app.command()
-def show(
-    context: typer.Context,
-    name: Annotated[str, typer.Argument(help="contracts/ID@VERSION, or contracts/ID for the newest.")],
-    terms: Annotated[
-        bool, typer.Option("--terms", help="Only the canonical text that is signed, exactly.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Show one contract."""
-    with connect(context) as client:
-        contract = client.contracts.get(name)
-    if terms:
-        typer.echo(contract.terms_json, nl=False)
-    elif as_json:
-        print_json(document(contract))
-    else:
-        _print_contract(contract)
-
-
-@app.command("list")
-def list_(
-    context: typer.Context,
-    state: Annotated[
-        list[str] | None, typer.Option("--state", help="Such as PROPOSED or ACTIVE. Repeatable.")
-    ] = None,
-    provider: Annotated[str, typer.Option("--provider", help="departments/DEPARTMENT.")] = "",
-    consumer: Annotated[str, typer.Option("--consumer", help="departments/DEPARTMENT.")] = "",
-    limit: Limit = 1000,
-    as_json: Json = False,
-) -> None:
-    """List the newest version of each contract that you may see."""
-    with connect(context) as client:
-        pages = client.contracts.list(states=state or (), provider=provider, consumer=consumer)
-        found = list(islice(pages, limit))
-    if as_json:
-        print_json({"contracts": [document(each) for each in found]})
-        return
-    rows = [(each.name, _state(each.state), each.terms.consumer, each.terms.dataset) for each in found]
-    print_table(("name", "state", "consumer", "dataset"), rows)
-
-
-@app.command()
-def events(
-    context: typer.Context,
-    name: Annotated[str, typer.Argument(help="contracts/ID.")],
-    limit: Limit = 1000,
-    as_json: Json = False,
-) -> None:
-    """List what happened to a contract, oldest first."""
-    with connect(context) as client:
-        found = list(islice(client.contracts.events(name), limit))
-    if as_json:
-        print_json({"events": [document(each) for each in found]})
-        return
-    rows = [
-        (rfc3339(instant(each.at)), each.contract, each.type, _state(each.to), each.actor, each.reason)
-        for each in found
-    ]
-    print_table(("at", "contract", "event", "state", "actor", "reason"), rows)
-
-
 def _run(context: typer.Context, act: Callable[[Client], Contract], *, as_json: bool) -> None:
     with connect(context) as client:
         contract = act(client)
     if as_json:
         print_json(document(contract))
     else:
-        typer.echo(f"{contract.name} {_state(contract.state)}, position {contract.position}")
+        typer.echo(f"{clean(contract.name)} {state_name(contract.state)}, position {contract.position}")
 
 
-def _print_contract(contract: Contract) -> None:
-    terms = terms_to_document(contract.terms)
-    print_facts(
-        {
-            "name": contract.name,
-            "state": _state(contract.state),
-            "reason": contract.state_reason,
-            "proposer": contract.proposer,
-            "provider": terms["provider"],
-            "consumer": terms["consumer"],
-            "systems": terms["systems"],
-            "dataset": terms["dataset"],
-            "fields": [f"{each['name']} ({each['transform']})" for each in terms["fields"]],
-            "row filters": [
-                f"{each['field']} {each['operator']} {each['values']}" for each in terms["row_filters"]
-            ],
-            "purposes": terms["purposes"],
-            "legal basis": f"{terms['legal_basis']}: {terms['legal_citation']}",
-            "modes": ", ".join(terms["modes"]),
-            "quotas": [
-                f"{each['calls'] or 'any number of'} calls, {each['rows'] or 'any number of'} rows "
-                f"a {each['window']} by {each['scope']}"
-                for each in terms["quotas"]
-            ],
-            "period": f"{terms['not_before']} to {terms['not_after']}",
-            "retention": f"{terms['retention_days']} days",
-            "passed on to": terms["onward_sharing"]["recipients"]
-            if terms["onward_sharing"]["allowed"]
-            else "",
-            "break glass": terms["break_glass"]["systems"] if terms["break_glass"]["allowed"] else "",
-            "signed by": [f"{each.department} ({each.signer})" for each in contract.signatures],
-            "digest": contract.terms_digest,
-        }
-    )
-
-
-def _state(state: ContractState.ValueType) -> str:
-    return ContractState.Name(state).removeprefix("CONTRACT_STATE_")
-
-
+app.command()(show)
+app.command()(diff)
+app.command("list")(list_)
+app.command()(events)
 app.command("dry-run")(dry_run)

@@ -188,10 +188,49 @@ def test_lists_are_tab_separated_for_other_programs(world: World, terms: Path, t
 def test_people_read_facts_where_programs_read_json(world: World, terms: Path) -> None:
     agreed(world, terms)
     shown = typed(world, PROVIDER, "contract", "show", CONTRACT).stdout
-    assert "姓名 (mask:1)" in shown and "CONSENT: 《个人信息保护法》" in shown
+    assert "姓名 (mask:1)" in shown and "Law and article (法律条文): 《个人信息保护法》" in shown
+    assert "Sharing class (共享属性): 有条件共享" in shown
+    assert f"signed by {CONSUMER.uri}" in shown
     signed_text = typed(world, PROVIDER, "contract", "show", VERSION, "--terms").stdout
     assert json.loads(signed_text)["purposes"] == [PURPOSE]
     assert "人口基础信息" in typed(world, SYSTEM, "catalog", "show", PERSON).stdout
+
+
+def test_a_counter_proposal_is_compared_with_what_was_asked_for(
+    world: World, terms: Path, tmp_path: Path
+) -> None:
+    done(world, CONSUMER, "contract", "propose", "person-2026", str(terms))
+    narrower = tmp_path / "narrower.toml"
+    narrower.write_text(terms.read_text(encoding="utf-8").replace('"QUERY", ', ""), encoding="utf-8")
+    done(world, PROVIDER, "contract", "counter", VERSION, str(narrower), "--reason", "核验即可")
+    second = f"{CONTRACT}@2"
+    found = done(world, CONSUMER, "contract", "diff", VERSION, second)
+    assert (found["verdict"], found["a"]["state"], found["b"]["state"]) == (
+        "NARROWER",
+        "COUNTERED",
+        "PROPOSED",
+    )
+    assert [(each["term"], each["a"], each["b"]) for each in found["changes"]] == [("modes", "QUERY", None)]
+    lines = typed(world, CONSUMER, "contract", "diff", VERSION, second).stdout.splitlines()
+    assert lines[:2] == [f"A: {VERSION} COUNTERED", f"B: {second} PROPOSED"]
+    assert lines[-1].split("\t")[0] == "Modes of use (共享方式)"
+    assert lines[-1].endswith("narrower (更窄)")
+    same = typed(world, CONSUMER, "contract", "diff", second, CONTRACT)
+    assert same.exit_code == 0
+    assert "The terms are equal" in same.stdout
+    assert typed(world, CONSUMER, "contract", "diff", VERSION, f"{CONTRACT}@9").exit_code == 1
+
+
+def test_the_deadline_of_an_answer_is_seen_in_the_list_and_on_the_contract(world: World, terms: Path) -> None:
+    proposed = done(world, CONSUMER, "contract", "propose", "person-2026", str(terms))
+    (answer,) = proposed["deadlines"]
+    listed = typed(world, PROVIDER, "contract", "list").stdout.splitlines()
+    assert listed[0].split("\t")[-3:] == ["deadline", "due", "overdue"]
+    assert listed[1].split("\t")[-3:] == ["ANSWER", answer["due"].replace("Z", ".000Z"), ""]
+    shown = typed(world, PROVIDER, "contract", "show", VERSION).stdout
+    assert "Answer due (答复期限):" in shown
+    assert answer["rule"] in shown
+    assert proposed["rule_pack"] in shown
 
 
 def test_a_manifest_is_published_whole_or_by_dataset(world: World) -> None:

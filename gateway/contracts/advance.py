@@ -5,7 +5,7 @@ from datetime import datetime
 from types import MappingProxyType
 
 from gateway.contracts.overdue import unwritten
-from gateway.contracts.states import TRANSITIONS, ContractEventType, ContractState, clock_events, next_state
+from gateway.contracts.states import ContractEventType, ContractState, clock_events, next_state
 from gateway.state.change import Change
 from gateway.state.contract_events import add_event
 from gateway.state.contracts import ContractRow, Facts, get_version, set_state
@@ -73,13 +73,8 @@ def _by_caller(change: Change, events: Sequence[ContractEventType], reason: str)
 
 
 def _by_time(change: Change, row: ContractRow) -> list[_Step]:
-    found, state = [], ContractState(row.state)
-    for event, at in unwritten(change.connection, row, change.rulebook, change.now):
-        # Being late changes no state, so it never stands in the way of what somebody does.
-        if (state, event) in TRANSITIONS:
-            state = TRANSITIONS[state, event]
-            found.append((event, CLOCK, "", max(at, row.updated_at)))
-    return found
+    due = unwritten(change.connection, row, change.rulebook, change.now)
+    return [(event, CLOCK, "", max(at, row.updated_at)) for event, at in due]
 
 
 def _write(

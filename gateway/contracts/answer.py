@@ -5,6 +5,8 @@ from datetime import datetime
 from gateway.clocks.deadlines import working_days_between
 from gateway.rulebook import Rulebook
 from gateway.state.contracts import ContractRow, Facts
+from isthmus.errors import StateConflict
+from isthmus.terms import rfc3339
 
 
 def answer_facts(row: ContractRow, rulebook: Rulebook, department: str, now: datetime) -> Facts:
@@ -23,3 +25,13 @@ def answer_facts(row: ContractRow, rulebook: Rulebook, department: str, now: dat
         return {"answered_at": now}
     taken = working_days_between(row.created_at, now, rulebook.calendar(pack), zone=pack.tzinfo)
     return {"answered_at": now, "answer_workdays": taken.days}
+
+
+def require_unanswered(row: ContractRow) -> None:
+    """Returns while the answer is owed: what has been answered is neither extended nor held up for a supplement.
+
+    Raises:
+        StateConflict: it was answered.
+    """
+    if row.answered_at is not None:
+        raise StateConflict(row.full_name, f"it was answered on {rfc3339(row.answered_at)}")

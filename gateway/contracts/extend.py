@@ -2,7 +2,9 @@
 
 from gateway.contracts.access import version_for_party
 from gateway.contracts.advance import advance, require_possible
-from gateway.contracts.deadlines import answer_limit
+from gateway.contracts.answer import require_unanswered
+from gateway.contracts.deadlines import DeadlineKind, answer_limit
+from gateway.contracts.overdue import deadlines_of
 from gateway.contracts.reject import require_addressee
 from gateway.contracts.states import ContractEventType
 from gateway.contracts.view import contract_of
@@ -10,6 +12,7 @@ from gateway.state.change import Call, Change, Control
 from gateway.state.contracts import ContractRow
 from isthmus.errors import InvalidArgument, StateConflict
 from isthmus.names import ContractName
+from isthmus.terms import rfc3339
 from isthmus.v1.contract_service_pb2 import ExtendAnswerRequest, ExtendAnswerResponse
 
 _EVENTS = (ContractEventType.ANSWER_EXTENDED,)
@@ -20,8 +23,8 @@ def extend_answer(control: Control, call: Call, request: ExtendAnswerRequest) ->
 
     Raises:
         NotFound: no such version, or the caller's department is not a party.
-        StateConflict: it is not PROPOSED, the caller proposed it itself, it was extended before, or the rule pack
-            knows no extension.
+        StateConflict: it is not PROPOSED, the caller proposed it itself or has answered it, it was extended before, its
+            limit has ended, or the rule pack knows no extension.
         InvalidArgument: more than the rule pack allows.
     """
     name = ContractName.parse(request.name, versioned=True)
@@ -30,7 +33,9 @@ def extend_answer(control: Control, call: Call, request: ExtendAnswerRequest) ->
         row = version_for_party(change, name)
         require_possible(row, _EVENTS, change.now)
         require_addressee(change, row)
+        require_unanswered(row)
         _require_allowed(change, row, request.amount)
+        _require_in_time(change, row)
         told: dict[str, str | int] = {
             "event": "ANSWER_EXTENDED",
             "amount": request.amount,
@@ -57,3 +62,11 @@ def _require_allowed(change: Change, row: ContractRow, amount: int) -> None:
         raise InvalidArgument(
             "amount", f"must be at most {extension.amount} ({row.rule_pack}, {extension.article})"
         )
+
+
+def _require_in_time(change: Change, row: ContractRow) -> None:
+    # An extension after the fact would make an answer that was missed look as if it never had been.
+    for each in deadlines_of(change.connection, row, change.rulebook, change.now):
+        if each.kind is DeadlineKind.ANSWER and each.overdue and each.due is not None:
+            words = f"its answer was due by {rfc3339(each.due)}; a limit that has ended is not extended"
+            raise StateConflict(row.full_name, f"{words} ({each.rule})")

@@ -2,6 +2,7 @@
 
 from gateway.contracts.access import version_for_party
 from gateway.contracts.advance import advance, require_possible
+from gateway.contracts.answer import require_unanswered
 from gateway.contracts.reject import require_addressee
 from gateway.contracts.states import ContractEventType
 from gateway.contracts.view import contract_of
@@ -21,7 +22,8 @@ def request_supplement(
 
     Raises:
         NotFound: no such version, or the caller's department is not a party.
-        StateConflict: it is not PROPOSED, the caller proposed it itself, or something was asked for already.
+        StateConflict: it is not PROPOSED, the caller proposed it itself or has answered it, or something was asked for
+            already.
     """
     name = ContractName.parse(request.name, versioned=True)
 
@@ -29,6 +31,7 @@ def request_supplement(
         row = version_for_party(change, name)
         require_possible(row, (_E.SUPPLEMENT_REQUESTED,), change.now)
         require_addressee(change, row)
+        require_unanswered(row)
         if row.supplement_requested_at is not None:
             raise StateConflict(
                 row.full_name, "what is missing was asked for already, and there is no second notice"

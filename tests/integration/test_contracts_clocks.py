@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from gateway.clocks.deadlines import add_working_days
+from gateway.clocks.pack import RulePacks
+from gateway.clocks.pack_folder import load_packs
 from gateway.contracts.clerk import ContractClerk
 from gateway.rulebook import Rulebook
+from gateway.state.change import Call
 from isthmus.errors import InvalidArgument, PermissionDenied, Reason, StateConflict
 from isthmus.identity import Identity, Role
 from isthmus.terms import instant, rfc3339, timestamp
 from isthmus.v1 import contract_service_pb2 as pb
+from isthmus.v1.common_pb2 import SharingClass
 from tests.integration.contract_calls import events, get
 from tests.integration.control_world import CONSUMER, PROVIDER, World, party, world_in
 
@@ -32,6 +38,16 @@ def world(tmp_path: Path) -> Iterator[World]:
         one.publish()
         one.control.rulebook = Rulebook.load("china-809")
         yield one
+
+
+class EveryDay:
+    """A calendar without a day off."""
+
+    def is_working_day(self, day: date) -> bool:
+        return True
+
+    def known(self, day: date) -> bool:
+        return True
 
 
 def deadline(contract: pb.Contract, kind: str) -> pb.Deadline:
@@ -74,6 +90,30 @@ def test_a_missed_answer_shows_in_state_and_becomes_one_event_without_anybody_as
     assert world.records()[missed.position].resource == contract.name
 
 
+def test_the_class_that_the_dataset_had_decides_the_limit(world: World) -> None:
+    world.publish(sharing_class=SharingClass.SHARING_CLASS_UNCONDITIONAL, conditions=[], purposes=[])
+    contract = world.propose()
+    assert instant(deadline(contract, "ANSWER").due) == working_days_from(world, world.now, 1)
+    world.publish()
+    assert deadline(get(world), "ANSWER") == deadline(contract, "ANSWER")
+
+
+def test_two_clerks_write_one_event(world: World) -> None:
+    """Another gateway's clerk is first, between what this one saw and what it writes."""
+    contract = world.propose()
+    world.now = instant(deadline(contract, "ANSWER").due)
+    asked, first = count(), list[int]()
+
+    def new_call() -> Call:
+        if next(asked) == 1:
+            first.append(clerk(world))
+        return world.control.call(CLERK, "0" * 64, "Clock")
+
+    size = len(world.records())
+    assert ContractClerk().run(world.control, new_call) == 0
+    assert (first, len(world.records())) == ([1], size + 1)
+
+
 def test_a_supplement_is_asked_for_once_and_stops_the_clock(world: World) -> None:
     contract = world.propose()
     ask = pb.RequestSupplementRequest(name=contract.name, missing="办理依据 the legal basis")
@@ -101,10 +141,100 @@ def test_an_answer_is_extended_once_and_by_no_more_than_the_law_allows(world: Wo
     with pytest.raises(InvalidArgument, match="at most 10"):
         world.rpc(PROVIDER, "ExtendAnswer", extend)
     extend.amount = 10
+    with pytest.raises(StateConflict, match="proposed it itself"):
+        world.rpc(CONSUMER, "ExtendAnswer", extend)
     longer = world.rpc(PROVIDER, "ExtendAnswer", extend).contract
     assert instant(deadline(longer, "ANSWER").due) == working_days_from(world, world.now, 20)
     with pytest.raises(StateConflict, match="possible once"):
         world.rpc(PROVIDER, "ExtendAnswer", extend)
+
+
+def test_a_pack_without_extensions_grants_none(world: World) -> None:
+    pack = load_packs().by_ref("neutral@2000-01-01")
+    limits = {kind: replace(limit, extension=None) for kind, limit in pack.limits.items()}
+    world.control.rulebook = Rulebook(RulePacks([replace(pack, limits=limits)]))
+    contract = world.propose()
+    extend = pb.ExtendAnswerRequest(name=contract.name, amount=1, authority_reference="函1号", reason="x")
+    with pytest.raises(StateConflict, match="knows no extension"):
+        world.rpc(PROVIDER, "ExtendAnswer", extend)
+
+
+def test_what_is_closed_is_neither_extended_nor_supplemented(world: World) -> None:
+    contract = world.propose()
+    ask = pb.RequestSupplementRequest(name=contract.name, missing="办理依据")
+    world.rpc(PROVIDER, "RequestSupplement", ask)
+    world.rpc(CONSUMER, "WithdrawContract", pb.WithdrawContractRequest(name=contract.name, reason="x"))
+    extend = pb.ExtendAnswerRequest(name=contract.name, amount=1, authority_reference="函1号", reason="x")
+    given = pb.SupplementContractRequest(name=contract.name, supplement="已补充")
+    for by, method, request in (
+        (PROVIDER, "RequestSupplement", ask),
+        (PROVIDER, "ExtendAnswer", extend),
+        (CONSUMER, "SupplementContract", given),
+    ):
+        with pytest.raises(StateConflict, match="it is WITHDRAWN"):
+            world.rpc(by, method, request)
+
+
+def test_what_ended_in_time_does_not_become_late(world: World) -> None:
+    contract = world.propose()
+    world.now = instant(deadline(contract, "ANSWER").due) - timedelta(minutes=1)
+    world.rpc(CONSUMER, "WithdrawContract", pb.WithdrawContractRequest(name=contract.name, reason="x"))
+    world.now += timedelta(days=30)
+    assert not deadline(get(world), "ANSWER").overdue
+
+
+def test_data_is_owed_from_the_beginning_of_the_period(world: World) -> None:
+    begins = world.now + timedelta(days=30)
+    ahead = signed_by(world, world.propose(not_before=rfc3339(begins)), SECOND, PROVIDER)
+    assert instant(deadline(ahead, "PROVIDE").due) == working_days_from(world, begins, 20)
+
+
+def test_only_the_first_word_of_the_other_side_is_the_answer(world: World) -> None:
+    contract = signed_by(world, world.propose(), PROVIDER)
+    answered = deadline(contract, "ANSWER").met_at
+    world.now += timedelta(days=3)
+    other_terms = pb.CounterContractRequest(
+        name=contract.name, terms=world.terms(retention_days=7), reason="x"
+    )
+    world.rpc(PROVIDER, "CounterContract", other_terms)
+    assert deadline(get(world, contract.name), "ANSWER").met_at == answered
+
+
+def test_an_extension_cannot_undo_that_an_answer_was_missed(world: World) -> None:
+    contract = world.propose()
+    world.now = instant(deadline(contract, "ANSWER").due)
+    extend = pb.ExtendAnswerRequest(
+        name=contract.name, amount=10, authority_reference="函〔2026〕1号", reason="x"
+    )
+    with pytest.raises(StateConflict, match="a limit that has ended is not extended"):
+        world.rpc(PROVIDER, "ExtendAnswer", extend)
+    assert deadline(get(world), "ANSWER").overdue
+
+
+def test_what_was_answered_is_neither_extended_nor_held_up(world: World) -> None:
+    contract = signed_by(world, world.propose(), PROVIDER)
+    assert contract.state == S.CONTRACT_STATE_PROPOSED
+    extend = pb.ExtendAnswerRequest(
+        name=contract.name, amount=10, authority_reference="函〔2026〕1号", reason="x"
+    )
+    with pytest.raises(StateConflict, match="it was answered on"):
+        world.rpc(PROVIDER, "ExtendAnswer", extend)
+    with pytest.raises(StateConflict, match="it was answered on"):
+        ask = pb.RequestSupplementRequest(name=contract.name, missing="办理依据")
+        world.rpc(PROVIDER, "RequestSupplement", ask)
+
+
+def test_a_corrected_calendar_does_not_make_the_clerk_write_for_ever(world: World) -> None:
+    """The holidays of a year are known late: what was in time by Monday to Friday may turn out to have been late."""
+    contract = signed_by(world, world.propose(), SECOND)
+    world.now = instant(deadline(contract, "ANSWER").due) - timedelta(minutes=1)
+    agreed = signed_by(world, contract, PROVIDER)
+    assert not deadline(agreed, "ANSWER").overdue
+    world.control.rulebook = Rulebook(load_packs(), "china-809", calendar=EveryDay())
+    assert deadline(get(world), "ANSWER").overdue
+    size = len(world.records())
+    assert [clerk(world), clerk(world)] == [0, 0]
+    assert len(world.records()) == size
 
 
 def test_who_submitted_does_not_also_sign(world: World) -> None:
@@ -139,6 +269,9 @@ def test_a_provider_cannot_suspend_without_saying_until_when(world: World) -> No
     contract = signed_by(world, world.propose(), SECOND, PROVIDER)
     request = pb.SuspendContractRequest(name=contract.name, reason="超范围使用")
     with pytest.raises(InvalidArgument, match="rectify_by"):
+        world.rpc(PROVIDER, "SuspendContract", request)
+    request.rectify_by.CopyFrom(timestamp(world.now))
+    with pytest.raises(InvalidArgument, match="in the future"):
         world.rpc(PROVIDER, "SuspendContract", request)
     request.rectify_by.CopyFrom(timestamp(world.now + timedelta(days=5)))
     suspended = world.rpc(PROVIDER, "SuspendContract", request).contract

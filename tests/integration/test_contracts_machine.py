@@ -2,131 +2,48 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
+import hashlib
+from collections import Counter
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule
+from prometheus_client import CollectorRegistry
 
-from gateway.catalogue.publish import publish
 from gateway.consents import states as consent_states
 from gateway.consents.grant import grant
 from gateway.consents.move import move
 from gateway.consents.states import ConsentEventType
 from gateway.consents.withdraw import withdraw as withdraw_consent
 from gateway.contracts import states as contract_states
-from gateway.contracts.counter import counter
-from gateway.contracts.propose import propose
-from gateway.contracts.reject import reject
-from gateway.contracts.resume import resume
-from gateway.contracts.sign import sign
-from gateway.contracts.suspend import suspend
-from gateway.contracts.terminate import terminate
+from gateway.contracts.deadlines import Deadline, DeadlineKind
+from gateway.contracts.overdue import deadlines_of
 from gateway.contracts.view import contract_of
-from gateway.contracts.withdraw import withdraw
-from gateway.state.contracts import contracts_in_force, get_newest, get_version
+from gateway.state.contracts import ContractRow
+from gateway.state.in_force import contracts_in_force
 from gateway.state.schema import consent_events, consents, contract_events, contract_signatures, contracts
-from isthmus.errors import IsthmusError, Reason
-from isthmus.identity import Identity
-from isthmus.terms import rfc3339
-from isthmus.v1 import catalog_service_pb2
+from gateway.state_metrics import StateCollector
 from isthmus.v1 import consent_service_pb2 as consent_pb
-from isthmus.v1 import contract_service_pb2 as pb
-from tests.integration.control_world import CONSUMER, GATEWAY, PORTAL, PROVIDER, World, person
+from tests.integration.contract_machine_steps import NAME, ContractSteps
+from tests.integration.control_world import GATEWAY, PORTAL, REGISTRY
 
 pytestmark = pytest.mark.integration
 
-NAME = "contracts/edu-person"
-OFFICERS = st.sampled_from([CONSUMER, PROVIDER])
-VERSIONS = st.integers(1, 4)
 RESIDENTS = st.sampled_from(["110101199003072316", "110101198001011234"])
-EXPECTED = {Reason.STATE_CONFLICT, Reason.NOT_FOUND, Reason.TERMS_INVALID, Reason.STATEMENT_INVALID}
 
 
-class Parties(RuleBasedStateMachine):
-    """Two officers and a portal that do whatever they like."""
+class Parties(ContractSteps):
+    """Officers, time, a clerk, and a portal that do whatever they like."""
 
     @initialize()
-    def begin(self) -> None:
-        self.folder = Path(tempfile.mkdtemp())
-        self.world = World(self.folder)
-        self.agreed: dict[int, tuple[Any, ...]] = {}
+    def begin_watching(self) -> None:
+        self.proposed: dict[int, tuple[Any, ...]] = {}
+        self.agreed: dict[int, list[Any]] = {}
         self.consents: list[str] = []
-        request = catalog_service_pb2.PublishDatasetRequest(dataset=person())
-        publish(self.world.control, self.call(PROVIDER), request)
-
-    def teardown(self) -> None:
-        if hasattr(self, "world"):
-            self.world.close()
-            shutil.rmtree(self.folder)
-
-    def call(self, identity: Identity) -> Any:
-        return self.world.control.call(identity, self.world.credentials(identity).thumbprint, "Test")
-
-    def attempt(self, handler: Any, by: Identity, request: Any, **extra: Any) -> Any:
-        """Calls a handler; a refusal is fine, and must be one of those a caller can act on."""
-        try:
-            return handler(self.world.control, self.call(by), request, **extra)
-        except IsthmusError as error:
-            assert error.reason in EXPECTED, error
-            return None
-
-    def version(self, number: int) -> pb.Contract | None:
-        with self.world.ledger.read() as conn:
-            row = get_version(conn, NAME, number)
-            return (
-                None if row is None else contract_of(conn, row, self.world.now, self.world.control.rulebook)
-            )
-
-    @rule(hours=st.integers(1, 60))
-    def time_passes(self, hours: int) -> None:
-        self.world.now += timedelta(hours=hours)
-
-    @rule(by=OFFICERS, begins=st.integers(0, 48), days=st.integers(1, 6), keep=st.integers(1, 3))
-    def propose(self, by: Identity, begins: int, days: int, keep: int) -> None:
-        start = self.world.now + timedelta(hours=begins)
-        terms = self.world.terms(
-            not_before=rfc3339(start), not_after=rfc3339(start + timedelta(days=days)), retention_days=keep
-        )
-        self.attempt(propose, by, pb.ProposeContractRequest(contract_id="edu-person", terms=terms))
-
-    @rule(by=OFFICERS, number=VERSIONS, keep=st.integers(1, 3))
-    def counter(self, by: Identity, number: int, keep: int) -> None:
-        terms = self.world.terms(retention_days=keep)
-        self.attempt(counter, by, pb.CounterContractRequest(name=f"{NAME}@{number}", terms=terms, reason="x"))
-
-    @rule(by=OFFICERS, number=VERSIONS)
-    def sign(self, by: Identity, number: int) -> None:
-        contract = self.version(number)
-        if contract is not None:
-            statement = self.world.signature(by, contract)
-            request = pb.SignContractRequest(name=contract.name, statement=statement)
-            self.attempt(sign, by, request, verifier=self.world.verifier)
-
-    @rule()
-    def agree(self) -> None:
-        with self.world.ledger.read() as conn:
-            newest = get_newest(conn, NAME)
-        if newest is not None:
-            self.sign(CONSUMER, newest.version)
-            self.sign(PROVIDER, newest.version)
-
-    @rule(
-        by=OFFICERS,
-        number=VERSIONS,
-        what=st.sampled_from([(withdraw, pb.WithdrawContractRequest), (suspend, pb.SuspendContractRequest)])
-        | st.sampled_from([(resume, pb.ResumeContractRequest), (terminate, pb.TerminateContractRequest)])
-        | st.just((reject, pb.RejectContractRequest)),
-    )
-    def change(self, by: Identity, number: int, what: tuple[Any, Any]) -> None:
-        handler, request = what
-        self.attempt(handler, by, request(name=f"{NAME}@{number}", reason="x"))
 
     @rule(resident=RESIDENTS, days=st.integers(1, 4))
     def grant(self, resident: str, days: int) -> None:
@@ -193,7 +110,7 @@ class Parties(RuleBasedStateMachine):
         """Follows every event along the table of `module`; returns where each resource came to."""
         transitions = {(str(state), str(event)): str(to) for (state, event), to in module.TRANSITIONS.items()}
         at: dict[Any, str] = {}
-        size = len(self.world.records())
+        size = self.world.ledger.newest().size
         for row in conn.execute(sa.select(table).order_by(table.c.position, table.c.seq)):
             name = getattr(row, key)
             assert row.from_state == at.get(name, begin)
@@ -203,37 +120,70 @@ class Parties(RuleBasedStateMachine):
         return at
 
     @invariant()
-    def agreed_versions_never_change_and_one_counts(self) -> None:
+    def what_was_proposed_and_signed_never_changes_and_one_counts(self) -> None:
         if not hasattr(self, "world"):
             return
+        rows, signed = self.rows(), dict[int, list[Any]]()
         with self.world.ledger.read() as conn:
-            rows = [
-                get_version(conn, NAME, row.version)
-                for row in conn.execute(sa.select(contracts.c.version).order_by(contracts.c.version))
-            ]
-            signed: dict[int, list[Any]] = {}
-            for each in conn.execute(
-                sa.select(contract_signatures).order_by(contract_signatures.c.department)
-            ):
+            query = sa.select(contract_signatures).order_by(contract_signatures.c.department)
+            for each in conn.execute(query):
                 signed.setdefault(each.version, []).append(tuple(each))
-        live = 0
         for row in rows:
-            assert row is not None
-            state = contract_states.effective_state(row, self.world.now)
-            # A version agreed ahead of its time waits beside the one that is in force until then.
-            live += state in (contract_states.ContractState.ACTIVE, contract_states.ContractState.SUSPENDED)
+            assert hashlib.sha256(row.terms_json.encode()).hexdigest() == row.terms_digest
+            content = (row.terms_json, row.terms_digest, row.not_before, row.not_after, row.rule_pack)
+            assert self.proposed.setdefault(row.version, content) == content
             assert (row.signatures == row.parties) is (row.state in contract_states.AGREED_ONCE)
             if row.state in contract_states.AGREED_ONCE:
-                content = (
-                    row.terms_json,
-                    row.terms_digest,
-                    row.not_before,
-                    row.not_after,
-                    signed[row.version],
-                )
-                assert self.agreed.setdefault(row.version, content) == content
-        assert live <= 1
-        assert sum(row is not None and row.state == "PROPOSED" for row in rows) <= 1
+                assert self.agreed.setdefault(row.version, signed[row.version]) == signed[row.version]
+        states = Counter(contract_states.effective_state(row, self.world.now).value for row in rows)
+        # A version agreed ahead of its time waits beside the one that is in force until then.
+        assert states["ACTIVE"] + states["SUSPENDED"] <= 1
+        assert states["PROPOSED"] <= 1
+
+    @invariant()
+    def deadlines_are_missed_once_and_answers_end_them(self) -> None:
+        if not hasattr(self, "world"):
+            return
+        happened = self.happened()
+        owed = 0
+        for row in self.rows():
+            told = Counter(each.type for each in happened if each.version == row.version)
+            assert told["SUPPLEMENTED"] <= told["SUPPLEMENT_REQUESTED"] <= 1
+            assert max(told["ANSWER_EXTENDED"], told["ANSWER_OVERDUE"], told["PROVIDE_OVERDUE"]) <= 1
+            assert told["RECTIFY_OVERDUE"] <= told["SUSPENDED"]
+            answer = self._answer(row)
+            # What is late stays late, and is told as late, whatever is done about it afterwards.
+            if told["ANSWER_OVERDUE"] or row.state != "PROPOSED" or row.answered_at is not None:
+                assert answer.overdue is bool(told["ANSWER_OVERDUE"])
+            owed += (
+                row.state == "PROPOSED"
+                and row.proposer == row.consumer
+                and answer.overdue
+                and answer.met_at is None
+            )
+        assert self._reported() == owed
+
+    def _answer(self, row: ContractRow) -> Deadline:
+        with self.world.ledger.read() as conn:
+            found = deadlines_of(conn, row, self.world.control.rulebook, self.world.now)
+        return next(each for each in found if each.kind is DeadlineKind.ANSWER)
+
+    def _reported(self) -> float:
+        """What the metric says of the provider; a provider without a contract has none."""
+        registry = CollectorRegistry()
+        rulebook = self.world.control.rulebook
+        StateCollector(self.world.ledger, self.world.clock, rulebook=rulebook).register(registry)
+        found = registry.get_sample_value("isthmus_contract_answers_overdue", {"provider": REGISTRY})
+        return found or 0
+
+    @invariant()
+    def history_goes_forward(self) -> None:
+        if not hasattr(self, "world"):
+            return
+        last = dict[int, int]()
+        for each in self.happened():
+            assert last.get(each.version, 0) <= each.at
+            last[each.version] = each.at
 
     @invariant()
     def one_consent_speaks_for_a_person(self) -> None:
@@ -247,4 +197,4 @@ class Parties(RuleBasedStateMachine):
 
 
 TestParties = Parties.TestCase
-TestParties.settings = settings(max_examples=20, stateful_step_count=25, deadline=None)
+TestParties.settings = settings(max_examples=14, stateful_step_count=25, deadline=None)

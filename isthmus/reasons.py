@@ -50,6 +50,7 @@ class Reason(IntEnum):
     OVERLOADED = 81
     DEADLINE_EXCEEDED = 82
     CANCELLED = 83
+    GATEWAY_DENIED = 84
     INVALID_ARGUMENT = 90
     NOT_FOUND = 91
     ALREADY_EXISTS = 92
@@ -76,6 +77,7 @@ _OTHER_THAN_DENIED: Final[Mapping[Reason, grpc.StatusCode]] = {
     Reason.OVERLOADED: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Reason.DEADLINE_EXCEEDED: grpc.StatusCode.DEADLINE_EXCEEDED,
     Reason.CANCELLED: grpc.StatusCode.CANCELLED,
+    Reason.GATEWAY_DENIED: grpc.StatusCode.UNAVAILABLE,
     Reason.INVALID_ARGUMENT: grpc.StatusCode.INVALID_ARGUMENT,
     Reason.NOT_FOUND: grpc.StatusCode.NOT_FOUND,
     Reason.ALREADY_EXISTS: grpc.StatusCode.ALREADY_EXISTS,

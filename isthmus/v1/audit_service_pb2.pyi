@@ -38,6 +38,8 @@ class _RecordKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RecordKind
     """A search of the audit trail."""
     RECORD_KIND_EXPORT: _RecordKind.ValueType  # 4
     """An export of the audit trail."""
+    RECORD_KIND_STREAM_END: _RecordKind.ValueType  # 5
+    """The end of a stream; `action` says how it ended. The record of the decision, of the same exchange, opened it."""
 
 class RecordKind(_RecordKind, metaclass=_RecordKindEnumTypeWrapper):
     """What a record is about."""
@@ -52,6 +54,8 @@ RECORD_KIND_LOOKUP: RecordKind.ValueType  # 3
 """A search of the audit trail."""
 RECORD_KIND_EXPORT: RecordKind.ValueType  # 4
 """An export of the audit trail."""
+RECORD_KIND_STREAM_END: RecordKind.ValueType  # 5
+"""The end of a stream; `action` says how it ended. The record of the decision, of the same exchange, opened it."""
 Global___RecordKind: _TypeAlias = RecordKind  # noqa: Y015
 
 class _ExportFormat:
@@ -147,7 +151,7 @@ class Record(_message.Message):
     row_count: _builtins.int
     """How many rows were released."""
     action: _builtins.str
-    """What a control record did, for example `SignContract`."""
+    """What a control record did, for example `SignContract`; how a stream ended."""
     resource: _builtins.str
     """The resource a control record is about."""
     emergency: _builtins.str
@@ -211,7 +215,8 @@ class ListRecordsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
     """An AIP-160 filter over `consumer`, `provider`, `dataset`, `contract`, `purpose`, `decision`, `reason`, `mode`,
-    `kind`, `caller`, `case_reference`, `exchange`, `index` and `time`, for example
+    `kind`, `stream` (OPEN: the openings of streams that have no end; ENDED: of those that have), `caller`,
+    `case_reference`, `exchange`, `index` and `time`, for example
     `consumer = "departments/education" AND decision = DENY AND time >= "2026-11-01T00:00:00Z"`.
     """
     reason: _builtins.str

@@ -29,7 +29,7 @@ from isthmus.v1 import exchange_service_pb2 as isthmus_dot_v1_dot_exchange__serv
 from isthmus.v1 import reason_pb2 as isthmus_dot_v1_dot_reason__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#isthmus/v1/department_service.proto\x12\nisthmus.v1\x1a\x1b\x62uf/validate/validate.proto\x1a isthmus/v1/catalog_service.proto\x1a\x17isthmus/v1/common.proto\x1a!isthmus/v1/exchange_service.proto\x1a\x17isthmus/v1/reason.proto\"\x11\n\x0f\x44\x65scribeRequest\"9\n\x10\x44\x65scribeResponse\x12%\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x13.isthmus.v1.Dataset\"+\n\x0c\x46\x65tchRequest\x12\x1b\n\x05grant\x18\x01 \x01(\tB\x0c\xbaH\tr\x07\x10\x01\x18\x80\x80\xc0\x01\"\xce\x01\n\x0c\x46\x65tchOutcome\x12#\n\x07refused\x18\x01 \x01(\x0e\x32\x12.isthmus.v1.Reason\x12\x13\n\x0b\x65xplanation\x18\x02 \x01(\t\x12\x15\n\rsubject_known\x18\x03 \x01(\x08\x12#\n\x07\x63olumns\x18\x04 \x03(\x0b\x32\x12.isthmus.v1.Column\x12\x0f\n\x07row_set\x18\x05 \x01(\x0c\x12\x11\n\trow_count\x18\x06 \x01(\x04\x12$\n\x07verdict\x18\x07 \x01(\x0e\x32\x13.isthmus.v1.Verdict\"L\n\rFetchResponse\x12*\n\x08outcomes\x18\x01 \x03(\x0b\x32\x18.isthmus.v1.FetchOutcome\x12\x0f\n\x07receipt\x18\x02 \x01(\t\"0\n\x11StreamRowsRequest\x12\x1b\n\x05grant\x18\x01 \x01(\tB\x0c\xbaH\tr\x07\x10\x01\x18\x80\x80\xc0\x01\"\x82\x01\n\x12StreamRowsResponse\x12#\n\x07\x63olumns\x18\x01 \x03(\x0b\x32\x12.isthmus.v1.Column\x12\r\n\x05\x63hunk\x18\x02 \x01(\x0c\x12\x11\n\trow_count\x18\x03 \x01(\x04\x12\x14\n\x0cresume_token\x18\x04 \x01(\t\x12\x0f\n\x07receipt\x18\x05 \x01(\t2\xe7\x01\n\x11\x44\x65partmentService\x12\x45\n\x08\x44\x65scribe\x12\x1b.isthmus.v1.DescribeRequest\x1a\x1c.isthmus.v1.DescribeResponse\x12<\n\x05\x46\x65tch\x12\x18.isthmus.v1.FetchRequest\x1a\x19.isthmus.v1.FetchResponse\x12M\n\nStreamRows\x12\x1d.isthmus.v1.StreamRowsRequest\x1a\x1e.isthmus.v1.StreamRowsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#isthmus/v1/department_service.proto\x12\nisthmus.v1\x1a\x1b\x62uf/validate/validate.proto\x1a isthmus/v1/catalog_service.proto\x1a\x17isthmus/v1/common.proto\x1a!isthmus/v1/exchange_service.proto\x1a\x17isthmus/v1/reason.proto\"\x11\n\x0f\x44\x65scribeRequest\"9\n\x10\x44\x65scribeResponse\x12%\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32\x13.isthmus.v1.Dataset\"+\n\x0c\x46\x65tchRequest\x12\x1b\n\x05grant\x18\x01 \x01(\tB\x0c\xbaH\tr\x07\x10\x01\x18\x80\x80\xc0\x01\"\xe4\x01\n\x0c\x46\x65tchOutcome\x12#\n\x07refused\x18\x01 \x01(\x0e\x32\x12.isthmus.v1.Reason\x12\x13\n\x0b\x65xplanation\x18\x02 \x01(\t\x12\x15\n\rsubject_known\x18\x03 \x01(\x08\x12#\n\x07\x63olumns\x18\x04 \x03(\x0b\x32\x12.isthmus.v1.Column\x12\x0f\n\x07row_set\x18\x05 \x01(\x0c\x12\x11\n\trow_count\x18\x06 \x01(\x04\x12$\n\x07verdict\x18\x07 \x01(\x0e\x32\x13.isthmus.v1.Verdict\x12\x14\n\x0csubject_rows\x18\x08 \x03(\x0c\"C\n\x0bSubjectRows\x12\x15\n\rsubject_known\x18\x01 \x01(\x08\x12\x1d\n\x04rows\x18\x02 \x03(\x0b\x32\x0f.isthmus.v1.Row\"L\n\rFetchResponse\x12*\n\x08outcomes\x18\x01 \x03(\x0b\x32\x18.isthmus.v1.FetchOutcome\x12\x0f\n\x07receipt\x18\x02 \x01(\t\"0\n\x11StreamRowsRequest\x12\x1b\n\x05grant\x18\x01 \x01(\tB\x0c\xbaH\tr\x07\x10\x01\x18\x80\x80\xc0\x01\"\x82\x01\n\x12StreamRowsResponse\x12#\n\x07\x63olumns\x18\x01 \x03(\x0b\x32\x12.isthmus.v1.Column\x12\r\n\x05\x63hunk\x18\x02 \x01(\x0c\x12\x11\n\trow_count\x18\x03 \x01(\x04\x12\x14\n\x0cresume_token\x18\x04 \x01(\t\x12\x0f\n\x07receipt\x18\x05 \x01(\t2\xe7\x01\n\x11\x44\x65partmentService\x12\x45\n\x08\x44\x65scribe\x12\x1b.isthmus.v1.DescribeRequest\x1a\x1c.isthmus.v1.DescribeResponse\x12<\n\x05\x46\x65tch\x12\x18.isthmus.v1.FetchRequest\x1a\x19.isthmus.v1.FetchResponse\x12M\n\nStreamRows\x12\x1d.isthmus.v1.StreamRowsRequest\x1a\x1e.isthmus.v1.StreamRowsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,13 +47,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FETCHREQUEST']._serialized_start=277
   _globals['_FETCHREQUEST']._serialized_end=320
   _globals['_FETCHOUTCOME']._serialized_start=323
-  _globals['_FETCHOUTCOME']._serialized_end=529
-  _globals['_FETCHRESPONSE']._serialized_start=531
-  _globals['_FETCHRESPONSE']._serialized_end=607
-  _globals['_STREAMROWSREQUEST']._serialized_start=609
-  _globals['_STREAMROWSREQUEST']._serialized_end=657
-  _globals['_STREAMROWSRESPONSE']._serialized_start=660
-  _globals['_STREAMROWSRESPONSE']._serialized_end=790
-  _globals['_DEPARTMENTSERVICE']._serialized_start=793
-  _globals['_DEPARTMENTSERVICE']._serialized_end=1024
+  _globals['_FETCHOUTCOME']._serialized_end=551
+  _globals['_SUBJECTROWS']._serialized_start=553
+  _globals['_SUBJECTROWS']._serialized_end=620
+  _globals['_FETCHRESPONSE']._serialized_start=622
+  _globals['_FETCHRESPONSE']._serialized_end=698
+  _globals['_STREAMROWSREQUEST']._serialized_start=700
+  _globals['_STREAMROWSREQUEST']._serialized_end=748
+  _globals['_STREAMROWSRESPONSE']._serialized_start=751
+  _globals['_STREAMROWSRESPONSE']._serialized_end=881
+  _globals['_DEPARTMENTSERVICE']._serialized_start=884
+  _globals['_DEPARTMENTSERVICE']._serialized_end=1115
 # @@protoc_insertion_point(module_scope)

@@ -98,6 +98,7 @@ class FetchOutcome(_message.Message):
     ROW_SET_FIELD_NUMBER: _builtins.int
     ROW_COUNT_FIELD_NUMBER: _builtins.int
     VERDICT_FIELD_NUMBER: _builtins.int
+    SUBJECT_ROWS_FIELD_NUMBER: _builtins.int
     refused: _reason_pb2.Reason.ValueType
     """REASON_UNSPECIFIED when it was served; otherwise why the node refused it."""
     explanation: _builtins.str
@@ -114,6 +115,10 @@ class FetchOutcome(_message.Message):
     def columns(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Column]:
         """The columns of the row set."""
 
+    @_builtins.property
+    def subject_rows(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Of an item of mode BATCH: a serialised SubjectRows for each subject of the grant, in its order."""
+
     def __init__(
         self,
         *,
@@ -124,14 +129,43 @@ class FetchOutcome(_message.Message):
         row_set: _builtins.bytes = ...,
         row_count: _builtins.int = ...,
         verdict: _exchange_service_pb2.Verdict.ValueType = ...,
+        subject_rows: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "explanation", b"explanation", "refused", b"refused", "row_count", b"row_count", "row_set", b"row_set", "subject_known", b"subject_known", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "explanation", b"explanation", "refused", b"refused", "row_count", b"row_count", "row_set", b"row_set", "subject_known", b"subject_known", "subject_rows", b"subject_rows", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FetchOutcome: _TypeAlias = FetchOutcome  # noqa: Y015
+
+@_typing.final
+class SubjectRows(_message.Message):
+    """What a batch holds about one subject."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_KNOWN_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    subject_known: _builtins.bool
+    """Whether the node knows the subject."""
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Row]:
+        """Its rows; their columns are those of the outcome."""
+
+    def __init__(
+        self,
+        *,
+        subject_known: _builtins.bool = ...,
+        rows: _abc.Iterable[_common_pb2.Row] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rows", b"rows", "subject_known", b"subject_known"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubjectRows: _TypeAlias = SubjectRows  # noqa: Y015
 
 @_typing.final
 class FetchResponse(_message.Message):

@@ -27,7 +27,7 @@ from isthmus.v1 import common_pb2 as isthmus_dot_v1_dot_common__pb2
 from isthmus.v1 import reason_pb2 as isthmus_dot_v1_dot_reason__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!isthmus/v1/exchange_service.proto\x12\nisthmus.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x17isthmus/v1/common.proto\x1a\x17isthmus/v1/reason.proto\"\x8b\x01\n\x0f\x45xchangeContext\x12\x1c\n\x08\x63ontract\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\x12\x1b\n\x07purpose\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x02\x12 \n\x0e\x63\x61se_reference\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x12\x1b\n\temergency\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"\x9a\x01\n\x0cQueryRequest\x12\x34\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1b.isthmus.v1.ExchangeContextB\x06\xbaH\x03\xc8\x01\x01\x12,\n\x07subject\x18\x02 \x01(\x0b\x32\x13.isthmus.v1.SubjectB\x06\xbaH\x03\xc8\x01\x01\x12&\n\x06\x66ields\x18\x03 \x03(\tB\x16\xbaH\x13\x92\x01\x10\x08\x01\x10\x80\x04\x18\x01\"\x07r\x05\x10\x01\x18\x80\x01\"\x83\x01\n\rQueryResponse\x12\x10\n\x08\x65xchange\x18\x01 \x01(\t\x12\x15\n\rsubject_known\x18\x02 \x01(\x08\x12#\n\x07row_set\x18\x03 \x01(\x0b\x32\x12.isthmus.v1.RowSet\x12$\n\x07receipt\x18\x04 \x01(\x0b\x32\x13.isthmus.v1.Receipt\"\xa5\x01\n\x11\x42\x61tchQueryRequest\x12\x34\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1b.isthmus.v1.ExchangeContextB\x06\xbaH\x03\xc8\x01\x01\x12\x32\n\x08subjects\x18\x02 \x03(\x0b\x32\x13.isthmus.v1.SubjectB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x90N\x12&\n\x06\x66ields\x18\x03 \x03(\tB\x16\xbaH\x13\x92\x01\x10\x08\x01\x10\x80\x04\x18\x01\"\x07r\x05\x10\x01\x18\x80\x01\"\xa0\x01\n\x0c\x42\x61tchOutcome\x12\r\n\x05index\x18\x01 \x01(\r\x12&\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0e\x32\x14.isthmus.v1.Decision\x12#\n\x07reasons\x18\x03 \x03(\x0e\x32\x12.isthmus.v1.Reason\x12\x15\n\rsubject_known\x18\x04 \x01(\x08\x12\x1d\n\x04rows\x18\x05 \x03(\x0b\x32\x0f.isthmus.v1.Row\"\x9d\x01\n\x12\x42\x61tchQueryResponse\x12\x10\n\x08\x65xchange\x18\x01 \x01(\t\x12#\n\x07\x63olumns\x18\x02 \x03(\x0b\x32\x12.isthmus.v1.Column\x12*\n\x08outcomes\x18\x03 \x03(\x0b\x32\x18.isthmus.v1.BatchOutcome\x12$\n\x07receipt\x18\x04 \x01(\x0b\x32\x13.isthmus.v1.Receipt\"\xa5\x01\n\rVerifyRequest\x12\x34\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1b.isthmus.v1.ExchangeContextB\x06\xbaH\x03\xc8\x01\x01\x12,\n\x07subject\x18\x02 \x01(\x0b\x32\x13.isthmus.v1.SubjectB\x06\xbaH\x03\xc8\x01\x01\x12\x30\n\tpredicate\x18\x03 \x01(\x0b\x32\x15.isthmus.v1.PredicateB\x06\xbaH\x03\xc8\x01\x01\"n\n\x0eVerifyResponse\x12\x10\n\x08\x65xchange\x18\x01 \x01(\t\x12$\n\x07verdict\x18\x02 \x01(\x0e\x32\x13.isthmus.v1.Verdict\x12$\n\x07receipt\x18\x03 \x01(\x0b\x32\x13.isthmus.v1.Receipt\"\xf7\x01\n\rStreamRequest\x12\x34\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1b.isthmus.v1.ExchangeContextB\x06\xbaH\x03\xc8\x01\x01\x12&\n\x06\x66ields\x18\x02 \x03(\tB\x16\xbaH\x13\x92\x01\x10\x08\x01\x10\x80\x04\x18\x01\"\x07r\x05\x10\x01\x18\x80\x01\x12\x30\n\x07\x66ilters\x18\x03 \x03(\x0b\x32\x15.isthmus.v1.PredicateB\x08\xbaH\x05\x92\x01\x02\x10\x10\x12\x36\n\x08\x65ncoding\x18\x04 \x01(\x0e\x32\x1a.isthmus.v1.StreamEncodingB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1e\n\x0cresume_token\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"\xa1\x01\n\x0eStreamResponse\x12\x10\n\x08\x65xchange\x18\x01 \x01(\t\x12%\n\x07row_set\x18\x02 \x01(\x0b\x32\x12.isthmus.v1.RowSetH\x00\x12\x0f\n\x05\x61rrow\x18\x03 \x01(\x0cH\x00\x12\x14\n\x0cresume_token\x18\x04 \x01(\t\x12$\n\x07receipt\x18\x05 \x01(\x0b\x32\x13.isthmus.v1.ReceiptB\t\n\x07\x63ontent\"\xa8\x01\n\x0e\x45xplainRequest\x12)\n\x05query\x18\x01 \x01(\x0b\x32\x18.isthmus.v1.QueryRequestH\x00\x12+\n\x06verify\x18\x02 \x01(\x0b\x32\x19.isthmus.v1.VerifyRequestH\x00\x12+\n\x06stream\x18\x03 \x01(\x0b\x32\x19.isthmus.v1.StreamRequestH\x00\x42\x11\n\x08\x65xchange\x12\x05\xbaH\x02\x08\x01\"c\n\nFailedRule\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\"\n\x06reason\x18\x02 \x01(\x0e\x32\x12.isthmus.v1.Reason\x12\x13\n\x0b\x65xplanation\x18\x03 \x01(\t\x12\x0e\n\x06remedy\x18\x04 \x01(\t\"\xdb\x01\n\x0f\x45xplainResponse\x12&\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0e\x32\x14.isthmus.v1.Decision\x12,\n\x0c\x66\x61iled_rules\x18\x02 \x03(\x0b\x32\x16.isthmus.v1.FailedRule\x12\x10\n\x08\x63ontract\x18\x03 \x01(\t\x12\x0f\n\x07\x63onsent\x18\x04 \x01(\t\x12&\n\x06\x66ields\x18\x05 \x03(\x0b\x32\x16.isthmus.v1.FieldGrant\x12\x15\n\rpolicy_digest\x18\x06 \x01(\t\x12\x10\n\x08position\x18\x07 \x01(\x04*X\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x0f\n\x0bVERDICT_YES\x10\x01\x12\x0e\n\nVERDICT_NO\x10\x02\x12\x13\n\x0fVERDICT_UNKNOWN\x10\x03*f\n\x0eStreamEncoding\x12\x1f\n\x1bSTREAM_ENCODING_UNSPECIFIED\x10\x00\x12\x18\n\x14STREAM_ENCODING_ROWS\x10\x01\x12\x19\n\x15STREAM_ENCODING_ARROW\x10\x02\x32\xe6\x02\n\x0f\x45xchangeService\x12<\n\x05Query\x12\x18.isthmus.v1.QueryRequest\x1a\x19.isthmus.v1.QueryResponse\x12M\n\nBatchQuery\x12\x1d.isthmus.v1.BatchQueryRequest\x1a\x1e.isthmus.v1.BatchQueryResponse0\x01\x12?\n\x06Verify\x12\x19.isthmus.v1.VerifyRequest\x1a\x1a.isthmus.v1.VerifyResponse\x12\x41\n\x06Stream\x12\x19.isthmus.v1.StreamRequest\x1a\x1a.isthmus.v1.StreamResponse0\x01\x12\x42\n\x07\x45xplain\x12\x1a.isthmus.v1.ExplainRequest\x1a\x1b.isthmus.v1.ExplainResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!isthmus/v1/exchange_service.proto\x12\nisthmus.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x17isthmus/v1/common.proto\x1a\x17isthmus/v1/reason.proto\"\xb3\x01\n\x0f\x45xchangeContext\x12\x1c\n\x08\x63ontract\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\x12\x1b\n\x07purpose\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x02\x12H\n\x0e\x63\x61se_reference\x18\x03 \x01(\tB0\xbaH-r+\x18@2\'^[\\p{L}\\p{N} ._/:()\xef\xbc\x88\xef\xbc\x89\xe3\x80\x94\xe3\x80\x95\\[\\]-]*$\x12\x1b\n\temergency\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"\x9a\x01\n\x0cQueryRequest\x12\x34\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1b.isthmus.v1.ExchangeContextB\x06\xbaH\x03\xc8\x01\x01\x12,\n\x07subject\x18\x02 \x01(\x0b\x32\x13.isthmus.v1.SubjectB\x06\xbaH\x03\xc8\x01\x01\x12&\n\x06\x66ields\x18\x03 \x03(\tB\x16\xbaH\x13\x92\x01\x10\x08\x01\x10\x80\x04\x18\x01\"\x07r\x05\x10\x01\x18\x80\x01\"\x83\x01\n\rQueryResponse\x12\x10\n\x08\x65xchange\x18\x01 \x01(\t\x12\x15\n\rsubject_known\x18\x02 \x01(\x08\x12#\n\x07row_set\x18\x03 \x01(\x0b\x32\x12.isthmus.v1.RowSet\x12$\n\x07receipt\x18\x04 \x01(\x0b\x32\x13.isthmus.v1.Receipt\"\xa5\x01\n\x11\x42\x61tchQueryRequest\x12\x34\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1b.isthmus.v1.ExchangeContextB\x06\xbaH\x03\xc8\x01\x01\x12\x32\n\x08subjects\x18\x02 \x03(\x0b\x32\x13.isthmus.v1.SubjectB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x90N\x12&\n\x06\x66ields\x18\x03 \x03(\tB\x16\xbaH\x13\x92\x01\x10\x08\x01\x10\x80\x04\x18\x01\"\x07r\x05\x10\x01\x18\x80\x01\"\xa0\x01\n\x0c\x42\x61tchOutcome\x12\r\n\x05index\x18\x01 \x01(\r\x12&\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0e\x32\x14.isthmus.v1.Decision\x12#\n\x07reasons\x18\x03 \x03(\x0e\x32\x12.isthmus.v1.Reason\x12\x15\n\rsubject_known\x18\x04 \x01(\x08\x12\x1d\n\x04rows\x18\x05 \x03(\x0b\x32\x0f.isthmus.v1.Row\"\x9d\x01\n\x12\x42\x61tchQueryResponse\x12\x10\n\x08\x65xchange\x18\x01 \x01(\t\x12#\n\x07\x63olumns\x18\x02 \x03(\x0b\x32\x12.isthmus.v1.Column\x12*\n\x08outcomes\x18\x03 \x03(\x0b\x32\x18.isthmus.v1.BatchOutcome\x12$\n\x07receipt\x18\x04 \x01(\x0b\x32\x13.isthmus.v1.Receipt\"\xa5\x01\n\rVerifyRequest\x12\x34\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1b.isthmus.v1.ExchangeContextB\x06\xbaH\x03\xc8\x01\x01\x12,\n\x07subject\x18\x02 \x01(\x0b\x32\x13.isthmus.v1.SubjectB\x06\xbaH\x03\xc8\x01\x01\x12\x30\n\tpredicate\x18\x03 \x01(\x0b\x32\x15.isthmus.v1.PredicateB\x06\xbaH\x03\xc8\x01\x01\"n\n\x0eVerifyResponse\x12\x10\n\x08\x65xchange\x18\x01 \x01(\t\x12$\n\x07verdict\x18\x02 \x01(\x0e\x32\x13.isthmus.v1.Verdict\x12$\n\x07receipt\x18\x03 \x01(\x0b\x32\x13.isthmus.v1.Receipt\"\xf7\x01\n\rStreamRequest\x12\x34\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1b.isthmus.v1.ExchangeContextB\x06\xbaH\x03\xc8\x01\x01\x12&\n\x06\x66ields\x18\x02 \x03(\tB\x16\xbaH\x13\x92\x01\x10\x08\x01\x10\x80\x04\x18\x01\"\x07r\x05\x10\x01\x18\x80\x01\x12\x30\n\x07\x66ilters\x18\x03 \x03(\x0b\x32\x15.isthmus.v1.PredicateB\x08\xbaH\x05\x92\x01\x02\x10\x10\x12\x36\n\x08\x65ncoding\x18\x04 \x01(\x0e\x32\x1a.isthmus.v1.StreamEncodingB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x1e\n\x0cresume_token\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"\xa1\x01\n\x0eStreamResponse\x12\x10\n\x08\x65xchange\x18\x01 \x01(\t\x12%\n\x07row_set\x18\x02 \x01(\x0b\x32\x12.isthmus.v1.RowSetH\x00\x12\x0f\n\x05\x61rrow\x18\x03 \x01(\x0cH\x00\x12\x14\n\x0cresume_token\x18\x04 \x01(\t\x12$\n\x07receipt\x18\x05 \x01(\x0b\x32\x13.isthmus.v1.ReceiptB\t\n\x07\x63ontent\"\xa8\x01\n\x0e\x45xplainRequest\x12)\n\x05query\x18\x01 \x01(\x0b\x32\x18.isthmus.v1.QueryRequestH\x00\x12+\n\x06verify\x18\x02 \x01(\x0b\x32\x19.isthmus.v1.VerifyRequestH\x00\x12+\n\x06stream\x18\x03 \x01(\x0b\x32\x19.isthmus.v1.StreamRequestH\x00\x42\x11\n\x08\x65xchange\x12\x05\xbaH\x02\x08\x01\"c\n\nFailedRule\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\"\n\x06reason\x18\x02 \x01(\x0e\x32\x12.isthmus.v1.Reason\x12\x13\n\x0b\x65xplanation\x18\x03 \x01(\t\x12\x0e\n\x06remedy\x18\x04 \x01(\t\"\xdb\x01\n\x0f\x45xplainResponse\x12&\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0e\x32\x14.isthmus.v1.Decision\x12,\n\x0c\x66\x61iled_rules\x18\x02 \x03(\x0b\x32\x16.isthmus.v1.FailedRule\x12\x10\n\x08\x63ontract\x18\x03 \x01(\t\x12\x0f\n\x07\x63onsent\x18\x04 \x01(\t\x12&\n\x06\x66ields\x18\x05 \x03(\x0b\x32\x16.isthmus.v1.FieldGrant\x12\x15\n\rpolicy_digest\x18\x06 \x01(\t\x12\x10\n\x08position\x18\x07 \x01(\x04*X\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x0f\n\x0bVERDICT_YES\x10\x01\x12\x0e\n\nVERDICT_NO\x10\x02\x12\x13\n\x0fVERDICT_UNKNOWN\x10\x03*f\n\x0eStreamEncoding\x12\x1f\n\x1bSTREAM_ENCODING_UNSPECIFIED\x10\x00\x12\x18\n\x14STREAM_ENCODING_ROWS\x10\x01\x12\x19\n\x15STREAM_ENCODING_ARROW\x10\x02\x32\xe6\x02\n\x0f\x45xchangeService\x12<\n\x05Query\x12\x18.isthmus.v1.QueryRequest\x1a\x19.isthmus.v1.QueryResponse\x12M\n\nBatchQuery\x12\x1d.isthmus.v1.BatchQueryRequest\x1a\x1e.isthmus.v1.BatchQueryResponse0\x01\x12?\n\x06Verify\x12\x19.isthmus.v1.VerifyRequest\x1a\x1a.isthmus.v1.VerifyResponse\x12\x41\n\x06Stream\x12\x19.isthmus.v1.StreamRequest\x1a\x1a.isthmus.v1.StreamResponse0\x01\x12\x42\n\x07\x45xplain\x12\x1a.isthmus.v1.ExplainRequest\x1a\x1b.isthmus.v1.ExplainResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,7 +39,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXCHANGECONTEXT'].fields_by_name['purpose']._loaded_options = None
   _globals['_EXCHANGECONTEXT'].fields_by_name['purpose']._serialized_options = b'\272H\007r\005\020\001\030\200\002'
   _globals['_EXCHANGECONTEXT'].fields_by_name['case_reference']._loaded_options = None
-  _globals['_EXCHANGECONTEXT'].fields_by_name['case_reference']._serialized_options = b'\272H\005r\003\030\200\002'
+  _globals['_EXCHANGECONTEXT'].fields_by_name['case_reference']._serialized_options = b'\272H-r+\030@2\'^[\\p{L}\\p{N} ._/:()\357\274\210\357\274\211\343\200\224\343\200\225\\[\\]-]*$'
   _globals['_EXCHANGECONTEXT'].fields_by_name['emergency']._loaded_options = None
   _globals['_EXCHANGECONTEXT'].fields_by_name['emergency']._serialized_options = b'\272H\005r\003\030\200\010'
   _globals['_QUERYREQUEST'].fields_by_name['context']._loaded_options = None
@@ -72,36 +72,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STREAMREQUEST'].fields_by_name['resume_token']._serialized_options = b'\272H\005r\003\030\200\010'
   _globals['_EXPLAINREQUEST'].oneofs_by_name['exchange']._loaded_options = None
   _globals['_EXPLAINREQUEST'].oneofs_by_name['exchange']._serialized_options = b'\272H\002\010\001'
-  _globals['_VERDICT']._serialized_start=2240
-  _globals['_VERDICT']._serialized_end=2328
-  _globals['_STREAMENCODING']._serialized_start=2330
-  _globals['_STREAMENCODING']._serialized_end=2432
+  _globals['_VERDICT']._serialized_start=2280
+  _globals['_VERDICT']._serialized_end=2368
+  _globals['_STREAMENCODING']._serialized_start=2370
+  _globals['_STREAMENCODING']._serialized_end=2472
   _globals['_EXCHANGECONTEXT']._serialized_start=129
-  _globals['_EXCHANGECONTEXT']._serialized_end=268
-  _globals['_QUERYREQUEST']._serialized_start=271
-  _globals['_QUERYREQUEST']._serialized_end=425
-  _globals['_QUERYRESPONSE']._serialized_start=428
-  _globals['_QUERYRESPONSE']._serialized_end=559
-  _globals['_BATCHQUERYREQUEST']._serialized_start=562
-  _globals['_BATCHQUERYREQUEST']._serialized_end=727
-  _globals['_BATCHOUTCOME']._serialized_start=730
-  _globals['_BATCHOUTCOME']._serialized_end=890
-  _globals['_BATCHQUERYRESPONSE']._serialized_start=893
-  _globals['_BATCHQUERYRESPONSE']._serialized_end=1050
-  _globals['_VERIFYREQUEST']._serialized_start=1053
-  _globals['_VERIFYREQUEST']._serialized_end=1218
-  _globals['_VERIFYRESPONSE']._serialized_start=1220
-  _globals['_VERIFYRESPONSE']._serialized_end=1330
-  _globals['_STREAMREQUEST']._serialized_start=1333
-  _globals['_STREAMREQUEST']._serialized_end=1580
-  _globals['_STREAMRESPONSE']._serialized_start=1583
-  _globals['_STREAMRESPONSE']._serialized_end=1744
-  _globals['_EXPLAINREQUEST']._serialized_start=1747
-  _globals['_EXPLAINREQUEST']._serialized_end=1915
-  _globals['_FAILEDRULE']._serialized_start=1917
-  _globals['_FAILEDRULE']._serialized_end=2016
-  _globals['_EXPLAINRESPONSE']._serialized_start=2019
-  _globals['_EXPLAINRESPONSE']._serialized_end=2238
-  _globals['_EXCHANGESERVICE']._serialized_start=2435
-  _globals['_EXCHANGESERVICE']._serialized_end=2793
+  _globals['_EXCHANGECONTEXT']._serialized_end=308
+  _globals['_QUERYREQUEST']._serialized_start=311
+  _globals['_QUERYREQUEST']._serialized_end=465
+  _globals['_QUERYRESPONSE']._serialized_start=468
+  _globals['_QUERYRESPONSE']._serialized_end=599
+  _globals['_BATCHQUERYREQUEST']._serialized_start=602
+  _globals['_BATCHQUERYREQUEST']._serialized_end=767
+  _globals['_BATCHOUTCOME']._serialized_start=770
+  _globals['_BATCHOUTCOME']._serialized_end=930
+  _globals['_BATCHQUERYRESPONSE']._serialized_start=933
+  _globals['_BATCHQUERYRESPONSE']._serialized_end=1090
+  _globals['_VERIFYREQUEST']._serialized_start=1093
+  _globals['_VERIFYREQUEST']._serialized_end=1258
+  _globals['_VERIFYRESPONSE']._serialized_start=1260
+  _globals['_VERIFYRESPONSE']._serialized_end=1370
+  _globals['_STREAMREQUEST']._serialized_start=1373
+  _globals['_STREAMREQUEST']._serialized_end=1620
+  _globals['_STREAMRESPONSE']._serialized_start=1623
+  _globals['_STREAMRESPONSE']._serialized_end=1784
+  _globals['_EXPLAINREQUEST']._serialized_start=1787
+  _globals['_EXPLAINREQUEST']._serialized_end=1955
+  _globals['_FAILEDRULE']._serialized_start=1957
+  _globals['_FAILEDRULE']._serialized_end=2056
+  _globals['_EXPLAINRESPONSE']._serialized_start=2059
+  _globals['_EXPLAINRESPONSE']._serialized_end=2278
+  _globals['_EXCHANGESERVICE']._serialized_start=2475
+  _globals['_EXCHANGESERVICE']._serialized_end=2833
 # @@protoc_insertion_point(module_scope)

@@ -88,7 +88,9 @@ class ExchangeContext(_message.Message):
     purpose: _builtins.str
     """The purpose, one of the contract's, word for word."""
     case_reference: _builtins.str
-    """The number of the consumer's case or matter that needs the facts (办件编号); no personal data."""
+    """The number of the consumer's case or matter that needs the facts (办件编号); no personal data, and never the
+    subject's own identifier. It is kept word for word.
+    """
     emergency: _builtins.str
     """Set in an emergency, where the contract allows it, to go without the consent it otherwise needs: why a life or
     health depends on it; no personal data. Recorded loudly, and reviewed.
@@ -394,7 +396,7 @@ class StreamRequest(_message.Message):
 
     @_builtins.property
     def filters(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Predicate]:
-        """Only rows that satisfy all of these; their fields must be in the contract."""
+        """Only rows that satisfy all of these; their fields must be among `fields`, and plain in the contract."""
 
     def __init__(
         self,
@@ -547,7 +549,7 @@ class ExplainResponse(_message.Message):
     contract: _builtins.str
     """The contract version that was read, `contracts/{contract}@{version}`; empty when there is none."""
     consent: _builtins.str
-    """The consent that was read, `consents/{uuid}`; empty when there is none or none is needed."""
+    """The consent that the exchange would rest on, `consents/{uuid}`; empty when it would be refused or none is needed."""
     policy_digest: _builtins.str
     """The SHA-256 of the policy that decides, in hex."""
     position: _builtins.int

@@ -95,7 +95,7 @@ class ExchangeServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Explain(self, request, context):
-        """Says how an exchange would be decided now, without performing it or asking the provider.
+        """Says how an exchange would be decided now, without performing it or asking the provider. Recorded as a lookup.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

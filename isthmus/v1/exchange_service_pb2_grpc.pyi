@@ -25,7 +25,7 @@ class ExchangeServiceStub:
     Stream: _grpc.UnaryStreamMultiCallable[_exchange_service_pb2.StreamRequest, _exchange_service_pb2.StreamResponse]
     """Asks for a whole dataset, or the part of it that satisfies the filters."""
     Explain: _grpc.UnaryUnaryMultiCallable[_exchange_service_pb2.ExplainRequest, _exchange_service_pb2.ExplainResponse]
-    """Says how an exchange would be decided now, without performing it or asking the provider."""
+    """Says how an exchange would be decided now, without performing it or asking the provider. Recorded as a lookup."""
 
 class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
     """Asking for facts under a contract. Served by the gateway, called by consumer systems."""
@@ -68,6 +68,6 @@ class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _exchange_service_pb2.ExplainRequest,
         context: _grpc.ServicerContext,
     ) -> _exchange_service_pb2.ExplainResponse:
-        """Says how an exchange would be decided now, without performing it or asking the provider."""
+        """Says how an exchange would be decided now, without performing it or asking the provider. Recorded as a lookup."""
 
 def add_ExchangeServiceServicer_to_server(servicer: ExchangeServiceServicer, server: _grpc.Server) -> None: ...

@@ -102,6 +102,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """The caller's deadline ended before the exchange did."""
     REASON_CANCELLED: _Reason.ValueType  # 83
     """The caller gave up."""
+    REASON_GATEWAY_DENIED: _Reason.ValueType  # 84
+    """The certificate of this gateway itself was denied; it exchanges nothing more."""
     REASON_INVALID_ARGUMENT: _Reason.ValueType  # 90
     """A field of the request is missing, malformed or out of bounds; the BadRequest detail names it."""
     REASON_NOT_FOUND: _Reason.ValueType  # 91
@@ -212,6 +214,8 @@ REASON_DEADLINE_EXCEEDED: Reason.ValueType  # 82
 """The caller's deadline ended before the exchange did."""
 REASON_CANCELLED: Reason.ValueType  # 83
 """The caller gave up."""
+REASON_GATEWAY_DENIED: Reason.ValueType  # 84
+"""The certificate of this gateway itself was denied; it exchanges nothing more."""
 REASON_INVALID_ARGUMENT: Reason.ValueType  # 90
 """A field of the request is missing, malformed or out of bounds; the BadRequest detail names it."""
 REASON_NOT_FOUND: Reason.ValueType  # 91

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from audit.ledger import Ledger, Transaction
 from audit.record import AccessRecord, Kind
+from gateway.state.prepared import Prepared
 from gateway.state.schema import denied_certificates
 from gateway.state.times import to_ms
 from isthmus.errors import InvalidArgument
@@ -21,17 +22,18 @@ from isthmus.ids import new_exchange
 
 _THUMBPRINT: Final = re.compile("[0-9a-f]{64}")
 _MAX_REASON: Final = 1024
-_CHUNK: Final = 500
+
+
+_LISTED: Final = Prepared(
+    lambda wanted: sa.select(denied_certificates.c.thumbprint).where(
+        denied_certificates.c.thumbprint.in_(wanted)
+    )
+)
 
 
 def denied(conn: sa.Connection, thumbprints: Collection[str]) -> frozenset[str]:
     """Returns those of `thumbprints` that are on the list."""
-    wanted, found = sorted(set(thumbprints)), set[str]()
-    table = denied_certificates.c
-    for start in range(0, len(wanted), _CHUNK):
-        query = sa.select(table.thumbprint).where(table.thumbprint.in_(wanted[start : start + _CHUNK]))
-        found.update(conn.execute(query).scalars())
-    return frozenset(found)
+    return frozenset(row[0] for row in _LISTED.rows(conn, sorted(set(thumbprints))))
 
 
 def deny_certificate(ledger: Ledger, thumbprint: str, reason: str, actor: Identity) -> int:

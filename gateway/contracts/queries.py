@@ -11,13 +11,8 @@ from gateway.rulebook import Rulebook
 from gateway.state.calls import last_number, last_text
 from gateway.state.change import Call
 from gateway.state.contract_events import page_of_events
-from gateway.state.contracts import (
-    ContractRow,
-    contracts_in_force,
-    get_newest,
-    get_version,
-    page_of_contracts,
-)
+from gateway.state.contracts import ContractRow, get_newest, get_version, page_of_contracts
+from gateway.state.in_force import contracts_in_force
 from isthmus.errors import NotFound
 from isthmus.identity import Role
 from isthmus.names import ContractName, DepartmentName

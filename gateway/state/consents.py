@@ -4,15 +4,16 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, Final
 
 import sqlalchemy as sa
 
+from gateway.state.prepared import Prepared
 from gateway.state.schema import consent_events, consent_parties, consents
 from gateway.state.times import from_ms, to_ms
 from isthmus.errors import InvalidArgument
-
-_CHUNK = 400
 
 _MAX_INSTANT_DIGITS: Final = 18
 
@@ -60,36 +61,49 @@ class ConsentRow:
         return self.contract.partition("@")[0]
 
 
-def _read(row: sa.Row[Any]) -> ConsentRow:
+# What a row means never changes, so a row that was read before is not parsed again: an exchange reads its consent twice.
+@lru_cache(maxsize=4096)
+def _read(row: Any) -> ConsentRow:
     return ConsentRow(
         name=row.name,
         contract=f"{row.contract}@{row.version}",
         terms_digest=row.terms_digest,
         subject_token=row.subject_token,
-        current=row.current,
+        current=bool(row.current),
         state=row.state,
         state_reason=row.state_reason,
-        purposes=tuple(json.loads(row.purposes)),
-        fields=tuple(json.loads(row.fields)),
-        modes=tuple(json.loads(row.modes)),
+        purposes=_texts(row.purposes),
+        fields=_texts(row.fields),
+        modes=_texts(row.modes),
         not_before=from_ms(row.not_before),
         not_after=from_ms(row.not_after),
         answer_by=None if row.answer_by is None else from_ms(row.answer_by),
         grantor=row.grantor,
         collection=row.collection,
         evidence_reference=row.evidence_reference,
-        notice=json.loads(row.notice),
+        notice=_members(row.notice),
         portal=row.portal,
         statement=row.statement,
         statement_digest=row.statement_digest,
         created_at=from_ms(row.created_at),
         updated_at=from_ms(row.updated_at),
         position=row.position,
-        required_parties=tuple(json.loads(row.required_parties)),
-        consented_parties=tuple(json.loads(row.consented_parties)),
+        required_parties=_texts(row.required_parties),
+        consented_parties=_texts(row.consented_parties),
         max_uses=row.max_uses,
         of_age_at=None if row.of_age_at is None else from_ms(row.of_age_at),
     )
+
+
+# Most consents to a contract say the same in the same words.
+@lru_cache(maxsize=1024)
+def _texts(text: str) -> tuple[str, ...]:
+    return tuple(json.loads(text))
+
+
+@lru_cache(maxsize=1024)
+def _members(text: str) -> Mapping[str, str]:
+    return MappingProxyType(json.loads(text))
 
 
 def get_consent(conn: sa.Connection, name: str) -> ConsentRow | None:
@@ -98,27 +112,31 @@ def get_consent(conn: sa.Connection, name: str) -> ConsentRow | None:
     return None if row is None else _read(row)
 
 
+# By the subject alone: SQLite finds no pair of values by an index, and nobody consents to very many contracts.
+_OF_SUBJECTS: Final = Prepared(
+    lambda tokens: sa.select(consents).where(
+        consents.c.subject_token.in_(tokens), consents.c.current.is_(True)
+    )
+)
+
+
 def consents_of(
     conn: sa.Connection, pairs: Collection[tuple[str, str]]
 ) -> dict[tuple[str, str], list[ConsentRow]]:
     """Returns what each subject last said under each contract, by pair.
 
     Args:
-        conn: a connection; one query per 400 pairs.
+        conn: a connection; one query per 256 subjects.
         pairs: `contracts/{contract}` without a version, and a subject token.
 
     Returns:
         At most one consent a pair, in any state it has come to (the caller adds the clock); a pair without one
         is absent. A list, because tokens of several key epochs may one day stand for the same person.
     """
-    wanted, found = sorted(set(pairs)), dict[tuple[str, str], list[ConsentRow]]()
-    key = sa.tuple_(consents.c.contract, consents.c.subject_token)
-    for start in range(0, len(wanted), _CHUNK):
-        query = sa.select(consents).where(
-            key.in_(wanted[start : start + _CHUNK]), consents.c.current.is_(True)
-        )
-        for row in conn.execute(query):
-            found.setdefault((row.contract, row.subject_token), []).append(_read(row))
+    wanted, found = frozenset(pairs), dict[tuple[str, str], list[ConsentRow]]()
+    for row in _OF_SUBJECTS.rows(conn, sorted({token for _, token in wanted})):
+        if (pair := (row.contract, row.subject_token)) in wanted:
+            found.setdefault(pair, []).append(_read(row))
     return found
 
 

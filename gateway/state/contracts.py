@@ -1,22 +1,21 @@
 """The store of contracts, their signatures and their events."""
 
-import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
 import sqlalchemy as sa
 
 from audit.ledger.schema import records
-from gateway.contracts.states import AGREED_ONCE, IN_FORCE, ContractState
+from gateway.contracts.states import IN_FORCE, ContractState
+from gateway.state.prepared import Prepared
 from gateway.state.schema import contract_signatures, contracts
+from gateway.state.terms import ContractDamaged, DamagedTerms, read_terms
 from gateway.state.times import from_ms, to_ms
 
-_CHUNK = 500
-_AGREED_ONCE = sorted(AGREED_ONCE)
-_IN_FORCE = sorted(IN_FORCE)
 _OPEN = sorted({ContractState.PROPOSED, *IN_FORCE})
 _PLAIN_FACTS: Final = (
     "submitter",
@@ -47,7 +46,8 @@ Facts: TypeAlias = Mapping[str, str | int | datetime | None]
 class ContractRow:
     """One version of a contract as it was last written; `gateway.contracts.states` adds the clock.
 
-    `name` is `contracts/{contract}`, `terms` the document that is signed and `terms_json` its exact text;
+    `name` is `contracts/{contract}`, `terms` the document that is signed and `terms_json` its exact text; terms that
+    `terms_digest` does not stand for are `DamagedTerms`.
     `signatures` holds the departments (`departments/{department}`) that have signed. `rule_pack` and `sharing_class`
     are those that the case began under. The instants after them are facts that deadlines follow from: see
     `gateway.contracts.deadlines`. `superseded_at` is when a later agreed version takes over.
@@ -98,21 +98,32 @@ class ContractRow:
         """The two departments."""
         return frozenset({self.provider, self.consumer})
 
+    @property
+    def damage(self) -> ContractDamaged | None:
+        """Why the terms cannot be used; None when they are those that `terms_digest` stands for."""
+        return self.terms.damage if isinstance(self.terms, DamagedTerms) else None
+
 
 def _rows(conn: sa.Connection, query: sa.Select[Any]) -> list[ContractRow]:
-    found = conn.execute(query).all()
+    return with_signatures(conn, conn.execute(query).all())
+
+
+def with_signatures(conn: sa.Connection, found: Sequence[Any]) -> list[ContractRow]:
+    """Returns what rows of the table of contracts say, each with its signatures, in their order."""
     signed = _signers(conn, [(row.contract, row.version) for row in found])
     return [_read(row, signed.get((row.contract, row.version), frozenset())) for row in found]
 
 
-def _read(row: sa.Row[Any], signatures: frozenset[str]) -> ContractRow:
+# What a row means never changes, so a row that was read before is not parsed again.
+@lru_cache(maxsize=1024)
+def _read(row: Any, signatures: frozenset[str]) -> ContractRow:
     return ContractRow(
         name=row.contract,
         version=row.version,
         provider=row.provider,
         consumer=row.consumer,
         dataset=row.dataset,
-        terms=json.loads(row.terms),
+        terms=read_terms(row.terms, row.terms_digest, name=f"{row.contract}@{row.version}"),
         terms_json=row.terms,
         terms_digest=row.terms_digest,
         state=row.state,
@@ -129,7 +140,7 @@ def _read(row: sa.Row[Any], signatures: frozenset[str]) -> ContractRow:
     )
 
 
-def _facts(row: sa.Row[Any]) -> dict[str, Any]:
+def _facts(row: Any) -> dict[str, Any]:
     plain = {name: getattr(row, name) for name in _PLAIN_FACTS}
     return plain | {name: _instant(getattr(row, name)) for name in _INSTANT_FACTS}
 
@@ -138,14 +149,10 @@ def _instant(milliseconds: int | None) -> datetime | None:
     return None if milliseconds is None else from_ms(milliseconds)
 
 
-def _signers(conn: sa.Connection, keys: list[tuple[str, int]]) -> dict[tuple[str, int], frozenset[str]]:
-    table, signed = contract_signatures.c, dict[tuple[str, int], set[str]]()
-    for start in range(0, len(keys), _CHUNK):
-        query = sa.select(table.contract, table.version, table.department).where(
-            sa.tuple_(table.contract, table.version).in_(keys[start : start + _CHUNK])
-        )
-        for contract, version, department in conn.execute(query):
-            signed.setdefault((contract, version), set()).add(department)
+def _signers(conn: sa.Connection, versions: list[tuple[str, int]]) -> dict[tuple[str, int], frozenset[str]]:
+    signed = dict[tuple[str, int], set[str]]()
+    for contract, version, department in _SIGNERS.rows(conn, versions):
+        signed.setdefault((contract, version), set()).add(department)
     return {key: frozenset(departments) for key, departments in signed.items()}
 
 
@@ -171,51 +178,32 @@ def get_older_in(
     return _rows(conn, query.order_by(contracts.c.version))
 
 
-def contracts_in_force(conn: sa.Connection, names: Collection[str], now: datetime) -> dict[str, ContractRow]:
-    """Returns the version of each contract that decides about exchanges at `now`, by name.
-
-    That is the one whose time it is: agreed, begun, not over, and not yet taken over by a later version. Where there is
-    none it is the newest that both departments signed, even when it has ended since; and only where there is none of
-    those either, the newest of any state. An open proposal so never disturbs what is in force, and a version agreed
-    ahead of its time leaves no gap.
-
-    Args:
-        conn: a connection; one query for the versions and one for their signatures, per 500 names.
-        names: `contracts/{contract}`, without versions.
-        now: the moment of the decision.
-    """
-    wanted, found = sorted(set(names)), {}
-    agreed = sa.case((contracts.c.state.in_(_AGREED_ONCE), 1), else_=0)
-    due = sa.case((_its_time(to_ms(now)), 1), else_=0)
-    for start in range(0, len(wanted), _CHUNK):
-        rank = sa.func.row_number().over(
-            partition_by=contracts.c.contract,
-            order_by=(due.desc(), agreed.desc(), contracts.c.version.desc()),
-        )
-        ranked = sa.select(contracts, rank.label("rank")).where(
-            contracts.c.contract.in_(wanted[start : start + _CHUNK])
-        )
-        chosen = ranked.subquery()
-        for row in _rows(conn, sa.select(chosen).where(chosen.c.rank == 1)):
-            found[row.name] = row
-    return found
+_SIGNED: Final = (contract_signatures.c.contract, contract_signatures.c.version)
+_SIGNERS: Final = Prepared(
+    lambda versions: sa.select(*_SIGNED, contract_signatures.c.department).where(
+        sa.tuple_(*_SIGNED).in_(versions)
+    ),
+    width=2,
+)
 
 
-def _its_time(now: int) -> sa.ColumnElement[bool]:
-    table = contracts.c
-    return sa.and_(
-        table.state.in_(_IN_FORCE),
-        table.not_before <= now,
-        table.not_after > now,
-        sa.or_(table.superseded_at.is_(None), table.superseded_at > now),
+@dataclass(frozen=True, slots=True)
+class OpenVersion:
+    """A version that time can still do something to; `trace` changes with whatever is written to it."""
+
+    name: str
+    version: int
+    trace: tuple[int, int | None]
+
+
+def open_versions(conn: sa.Connection) -> list[OpenVersion]:
+    """Returns the versions that time can still do something to, by name and version."""
+    key = (contracts.c.contract, contracts.c.version)
+    query = sa.select(*key, contracts.c.position, contracts.c.superseded_at).where(
+        contracts.c.state.in_(_OPEN)
     )
-
-
-def page_of_open(conn: sa.Connection, *, after: tuple[str, int], limit: int) -> list[ContractRow]:
-    """Returns the versions that time can still do something to, by name and version, after the one at `after`."""
-    key = sa.tuple_(contracts.c.contract, contracts.c.version)
-    query = sa.select(contracts).where(contracts.c.state.in_(_OPEN), key > sa.tuple_(*after))
-    return _rows(conn, query.order_by(contracts.c.contract, contracts.c.version).limit(limit))
+    rows = conn.execute(query.order_by(*key))
+    return [OpenVersion(name, version, (position, end)) for name, version, position, end in rows]
 
 
 def rule_packs_in_use(conn: sa.Connection) -> frozenset[str]:

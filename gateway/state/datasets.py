@@ -4,14 +4,14 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
 import sqlalchemy as sa
 
 from gateway.state import schema
+from gateway.state.prepared import Prepared
 from gateway.state.times import from_ms, to_ms
-
-_CHUNK = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,9 @@ class DatasetRow:
         return str(self.entry["grade"])
 
 
-def _read(row: sa.Row[Any]) -> DatasetRow:
+# What a row means never changes, so a row that was read before is not parsed again.
+@lru_cache(maxsize=1024)
+def _read(row: Any) -> DatasetRow:
     entry = json.loads(row.entry)
     return DatasetRow(
         name=row.name,
@@ -79,7 +81,7 @@ def _read(row: sa.Row[Any]) -> DatasetRow:
         entry=entry,
         entry_json=row.entry,
         sharing_class=row.sharing_class,
-        retired=row.retired,
+        retired=bool(row.retired),
         published_at=from_ms(row.published_at),
         position=row.position,
         fields={
@@ -89,13 +91,14 @@ def _read(row: sa.Row[Any]) -> DatasetRow:
     )
 
 
+_NAMED: Final = Prepared(lambda names: sa.select(schema.datasets).where(schema.datasets.c.name.in_(names)))
+
+
 def datasets(conn: sa.Connection, names: Collection[str]) -> dict[str, DatasetRow]:
     """Returns the entries of these names that exist, retired ones included, by name."""
     wanted, found = sorted(set(names)), {}
-    for start in range(0, len(wanted), _CHUNK):
-        query = sa.select(schema.datasets).where(schema.datasets.c.name.in_(wanted[start : start + _CHUNK]))
-        for row in conn.execute(query):
-            found[row.name] = _read(row)
+    for row in _NAMED.rows(conn, wanted):
+        found[row.name] = _read(row)
     return found
 
 

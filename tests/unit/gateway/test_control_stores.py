@@ -15,16 +15,13 @@ from sqlalchemy.dialects import postgresql
 
 from gateway.contracts.states import AGREED_ONCE, IN_FORCE
 from gateway.state.consents import ConsentRow, consents_of, put_consent, set_aside
-from gateway.state.contracts import (
-    ContractRow,
-    contracts_in_force,
-    get_newest,
-    insert_contract,
-    set_state,
-)
+from gateway.state.contracts import ContractRow, get_newest, insert_contract, set_state
+from gateway.state.in_force import contracts_in_force
 from gateway.state.schema import METADATA, contracts
 from gateway.state.signatures import SignatureRow, insert_signature
+from gateway.state.terms import ContractDamaged
 from gateway.state.times import from_ms, to_ms
+from isthmus.canonical import sha256_hex
 
 NOW = datetime(2026, 11, 23, 8, tzinfo=UTC)
 VERSION = ContractRow(
@@ -35,7 +32,7 @@ VERSION = ContractRow(
     dataset="departments/a/datasets/d",
     terms={"purposes": ["核验"]},
     terms_json='{"purposes":["核验"]}',
-    terms_digest="ab" * 32,
+    terms_digest=sha256_hex('{"purposes":["核验"]}'.encode()),
     state="PROPOSED",
     state_reason="",
     proposer="departments/b",
@@ -91,6 +88,21 @@ def test_a_row_comes_back_as_it_was_written(conn: sa.Connection) -> None:
     put_consent(conn, CONSENT)
     assert consents_of(conn, [("contracts/x", "1.ab")]) == {("contracts/x", "1.ab"): [CONSENT]}
     assert consents_of(conn, [("contracts/y", "1.ab"), ("contracts/x", "1.cd")]) == {}
+
+
+def test_terms_that_are_not_what_was_signed_cannot_be_read(conn: sa.Connection) -> None:
+    insert_contract(conn, VERSION)
+    conn.execute(contracts.update().values(terms='{"purposes":["核验","营销"]}'))
+    damaged = get_newest(conn, "contracts/x")
+    assert damaged is not None and damaged.damage is not None
+    assert (damaged.state, damaged.parties) == (VERSION.state, VERSION.parties)
+    for use in (lambda: damaged.terms["purposes"], lambda: list(damaged.terms), lambda: len(damaged.terms)):
+        with pytest.raises(ContractDamaged, match="contracts/x@1: its stored terms are not those"):
+            use()
+    conn.execute(contracts.update().values(terms="{"))
+    assert contracts_in_force(conn, ["contracts/x"], NOW)["contracts/x"].damage is not None
+    conn.execute(contracts.update().values(terms=VERSION.terms_json))
+    assert get_newest(conn, "contracts/x") == VERSION
 
 
 def test_a_department_signs_once_even_for_the_database(conn: sa.Connection) -> None:

@@ -15,21 +15,36 @@ from isthmus.identity import SLUG, Identity, Role, require_trust_domain
 
 _SQLITE: Final = "sqlite:///"
 _MAX_OFFSET: Final = 14 * 60
+_MAX_WORKERS: Final = 64
+_MAX_THREADS: Final = 4096
+_MAX_PORT: Final = 65_535
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSection:
-    """Where the gateway listens and who it is; the three files are PEM."""
+    """Where the gateway listens and who it is; the three files are PEM. There are `workers` processes, each of which
+    works on so many calls at once as it has `threads`; see `gateway.workers`.
+    """
 
     address: str
     trust_domain: str
     certificate: Path
     key: Path
     ca: Path
-    workers: int = 256
+    workers: int = 1
+    threads: int = 256
     max_concurrent: int = 1024
     reuse_port: bool = False
     grace_seconds: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.workers <= _MAX_WORKERS:
+            raise ValueError(
+                f"workers is the number of gateway processes, from 1 to {_MAX_WORKERS}; how many calls each of them "
+                "works on at once is `threads`"
+            )
+        if not 1 <= self.threads <= _MAX_THREADS:
+            raise ValueError(f"threads must be from 1 to {_MAX_THREADS}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +67,14 @@ class SubjectsSection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricsSection:
-    """Where Prometheus scrapes; port 0 takes a free one."""
+    """Where Prometheus scrapes; port 0 takes a free one. Of several workers each serves on a port of its own."""
 
     host: str = "127.0.0.1"
     port: int = 9464
+
+    def of_worker(self, number: int) -> "MetricsSection":
+        """Where the worker of that number, counted from 0, serves."""
+        return replace(self, port=self.port + number) if self.port else self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,22 +97,36 @@ class PolicySection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExchangeSection:
-    """Bounds of an exchange; see `gateway.exchange.train.TrainLimits`."""
+    """Bounds of an exchange; see `gateway.exchange.train.TrainLimits`. Of streams there run so many at once in all, and
+    of one department; of batches so many for one department and to one, and twice as many in all. Each holds a thread.
+    All of them count in each process for itself.
+    """
 
     waiting: int = 192
     aboard: int = 128
     fetch_timeout_seconds: float = 10.0
     max_response_bytes: int = 64 << 20
+    streams: int = 4
+    streams_per_department: int = 2
+    batches: int = 4
 
     def __post_init__(self) -> None:
-        if min(self.waiting, self.aboard, self.max_response_bytes) < 1 or self.fetch_timeout_seconds <= 0:
+        counts = (
+            self.waiting,
+            self.aboard,
+            self.max_response_bytes,
+            self.streams,
+            self.streams_per_department,
+            self.batches,
+        )
+        if min(counts) < 1 or self.fetch_timeout_seconds <= 0:
             raise ValueError("every bound must be more than 0")
 
-    def limits(self, workers: int) -> TrainLimits:
-        """The limits of a train: never more than three quarters of the workers, so that one slow department cannot
+    def limits(self, threads: int) -> TrainLimits:
+        """The limits of a train: never more than three quarters of the threads, so that one slow department cannot
         take them all from withdrawals and from other departments.
         """
-        return TrainLimits(waiting=min(self.waiting, max(1, workers * 3 // 4)), aboard=self.aboard)
+        return TrainLimits(waiting=min(self.waiting, max(1, threads * 3 // 4)), aboard=self.aboard)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +185,10 @@ class Config:
 
     def __post_init__(self) -> None:
         require_trust_domain(self.server.trust_domain)
+        if self.metrics.of_worker(self.server.workers - 1).port > _MAX_PORT:
+            raise ValueError(
+                f"metrics.port must leave a port for each of the {self.server.workers} workers below {_MAX_PORT + 1}"
+            )
         for name in self.departments:
             if not re.fullmatch(SLUG, name):
                 raise ValueError(

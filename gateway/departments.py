@@ -56,6 +56,7 @@ class Departments:
     ) -> None:
         self._watch = watch
         self._interval = interval
+        self._nodes = dict(nodes)
         self._channels = {
             name: _channel(node, credentials, max_response_bytes) for name, node in nodes.items()
         }
@@ -72,6 +73,10 @@ class Departments:
     def stub(self, department: str) -> DepartmentServiceStub | None:
         """The service of a department's node; None when none is configured."""
         return self._stubs.get(department)
+
+    def node(self, department: str) -> Node | None:
+        """Where a department's node is; None when none is configured."""
+        return self._nodes.get(department)
 
     def start(self) -> None:
         """Begins to watch the nodes' health."""

@@ -3,17 +3,16 @@
 import signal
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
-from audit.keys import KeyFileError, load_log_key, load_subject_tokens
-from audit.ledger import Ledger
+from gateway.batch.make import make_batches
 from gateway.catalogue.departments import KnownDepartment
 from gateway.catalogue.service import CatalogService
 from gateway.clerk.clerk import Clerk
-from gateway.clocks.pack import UnknownPack
 from gateway.config import Config, load_config
 from gateway.consents.clerk import ConsentClerk
 from gateway.consents.service import ConsentService
@@ -29,22 +28,19 @@ from gateway.exchange.pipeline import Pipeline
 from gateway.exchange.refusal import RecordingAuthoriser
 from gateway.exchange.release import Release
 from gateway.exchange.service import ExchangeService
-from gateway.exchange.state import Rules
 from gateway.limits import RateLimit
+from gateway.load import GatewayError, load_own_credentials, load_rulebook, load_rules, open_ledger
 from gateway.metrics import GatewayMetrics
-from gateway.policy.engine import PolicyEngine, PolicyInvalid, load_additions
-from gateway.rulebook import Rulebook
 from gateway.state.change import Control
-from gateway.state.schema import METADATA
 from gateway.state_metrics import StateCollector
+from gateway.stream.make import make_streams
+from gateway.stream.streams import Streams
+from gateway.workers import supervise
 from isthmus.access import ControlAuthoriser
-from isthmus.config import ConfigError
-from isthmus.errors import Unavailable
-from isthmus.identity import IdentityError, Role
 from isthmus.log import configure, logger
 from isthmus.packaging_guard import ensure_sole_owner
-from isthmus.pki import Credentials, CredentialsError, load_credentials
 from isthmus.rpc import MetricsServer, RunningServer, Service, build_server, metrics_server
+from isthmus.rpc.garbage import settle
 from isthmus.statement import StatementVerifier
 from isthmus.v1.catalog_service_pb2_grpc import add_CatalogServiceServicer_to_server
 from isthmus.v1.consent_service_pb2_grpc import add_ConsentServiceServicer_to_server
@@ -54,10 +50,6 @@ from isthmus.v1.exchange_service_pb2_grpc import add_ExchangeServiceServicer_to_
 Clock = Callable[[], datetime]
 
 
-class GatewayError(ValueError):
-    """The gateway cannot start. The message says why and what would let it."""
-
-
 class Gateway:
     """A gateway that is bound to its port; it serves between `start()` and `stop()`.
 
@@ -65,29 +57,37 @@ class Gateway:
         config: its configuration.
         clock: returns the present time, UTC-aware.
         registry: receives the metrics.
+        tends: whether it runs the clerk and reports what the ledger holds; of several workers one does.
 
     Raises:
         GatewayError: a file, key, policy, certificate, database or port cannot be used.
     """
 
-    def __init__(self, config: Config, *, clock: Clock, registry: CollectorRegistry) -> None:
+    def __init__(
+        self, config: Config, *, clock: Clock, registry: CollectorRegistry, tends: bool = True
+    ) -> None:
         self._config = config
         self._clock = clock
         self._registry = registry
+        self._tends = tends
         self._metrics_server: MetricsServer | None = None
+        self._running = False
         self._credentials = load_own_credentials(config)
         self._verifier = StatementVerifier(
             self._credentials.ca_certificates, config.server.trust_domain, clock=clock
         )
         known = [f"departments/{name}" for name in config.departments]
         self._metrics = GatewayMetrics(registry, known, logger("gateway"))
-        self._rules = load_rules(config)
-        self.ledger = open_ledger(config, clock=clock, registry=registry)
+        self._rules = replace(load_rules(config), certificate=self._credentials.thumbprint)
+        self._rulebook = load_rulebook(config)
+        self.ledger = open_ledger(config, clock=clock, registry=registry, tends=tends)
         try:
-            StateCollector(self.ledger, clock).register(registry)
-            OverdueCollector(self.ledger, clock, registry)
+            if tends:
+                StateCollector(self.ledger, clock, rulebook=self._rulebook).register(registry)
+                OverdueCollector(self.ledger, clock, registry)
             self._departments = self._make_departments()
             self._network, self._explainer = self._make_exchange()
+            self._streams = self._make_streams()
             self._server = self._make_server()
         except BaseException:
             self.ledger.close()
@@ -114,17 +114,23 @@ class Gateway:
             self._metrics_server = metrics_server(self._registry, host, port)
         except OSError as error:
             raise GatewayError(f"metrics cannot be served at {host}:{port}: {error.strerror}") from error
+        self._running = True
         self._network.start()
+        self._streams.start()
         self._departments.start()
         self._server.start()
-        self._clerk.start()
+        if self._tends:
+            self._clerk.start()
 
     def stop(self) -> None:
-        """Refuses new calls, lets those under way end, and lets go of everything."""
+        """Refuses new calls, lets those under way end, and lets go of everything; also of what was never started."""
         grace = self._config.server.grace_seconds
+        self._streams.drain()
         self._server.stop(grace)
         self._clerk.stop()
-        self._network.close(grace)
+        if self._running:
+            self._streams.close(grace)
+            self._network.close(grace)
         self._departments.close()
         self.ledger.close()
         if self._metrics_server is not None:
@@ -144,7 +150,7 @@ class Gateway:
         network = Network(
             self._departments.names,
             lambda *journey: pipeline.run(*journey),
-            section.limits(self._config.server.workers),
+            section.limits(self._config.server.threads),
         )
         pipeline = Pipeline(
             self.ledger,
@@ -161,7 +167,19 @@ class Gateway:
             observer=self._metrics,
             clock=self._clock,
         )
-        return network, Explainer(self.ledger, self._rules, clock=self._clock)
+        return network, Explainer(self.ledger, self._rules)
+
+    def _make_streams(self) -> Streams:
+        return make_streams(
+            self._config,
+            self.ledger,
+            self._rules,
+            departments=self._departments,
+            credentials=self._credentials,
+            verifier=self._verifier,
+            observer=self._metrics,
+            clock=self._clock,
+        )
 
     def _make_server(self) -> RunningServer:
         section = self._config.server
@@ -181,7 +199,7 @@ class Gateway:
                     policy_digest=authoriser.digest,
                     counts=self._metrics,
                 ),
-                workers=section.workers,
+                threads=section.threads,
                 max_concurrent=section.max_concurrent,
                 so_reuseport=section.reuse_port,
             )
@@ -190,7 +208,7 @@ class Gateway:
 
     def _services(self, policy_digest: str) -> list[Service]:
         control = Control(
-            self.ledger, clock=self._clock, policy_digest=policy_digest, rulebook=load_rulebook(self._config)
+            self.ledger, clock=self._clock, policy_digest=policy_digest, rulebook=self._rulebook
         )
         self._clerk = Clerk(
             control,
@@ -211,7 +229,19 @@ class Gateway:
             control, verifier=self._verifier, tokens=self._rules.tokens, credentials=self._credentials
         )
         limit = RateLimit(self._config.limits.exchanges_per_second, self._metrics.rate_limited)
-        exchange = ExchangeService(self._network, self._explainer, limit=limit, clock=self._clock)
+        batches = make_batches(
+            self._config.exchange,
+            self.ledger,
+            self._rules,
+            departments=self._departments,
+            credentials=self._credentials,
+            verifier=self._verifier,
+            observer=self._metrics,
+            clock=self._clock,
+        )
+        exchange = ExchangeService(
+            self._network, self._explainer, self._streams, batches, limit=limit, clock=self._clock
+        )
         return [
             Service(CatalogService(control, known), add_CatalogServiceServicer_to_server),
             Service(contracts, add_ContractServiceServicer_to_server),
@@ -220,84 +250,18 @@ class Gateway:
         ]
 
 
-def load_own_credentials(config: Config) -> Credentials:
-    """Reads the gateway's certificate, key and trust anchors.
-
-    Raises:
-        GatewayError: a file cannot be used, or the certificate is not a gateway's of the trust domain.
-    """
-    section = config.server
-    try:
-        credentials = load_credentials(section.certificate, section.key, section.ca)
-        identity = credentials.identity(section.trust_domain)
-    except (CredentialsError, IdentityError) as error:
-        raise GatewayError(str(error)) from error
-    if identity.role is not Role.GATEWAY:
-        raise GatewayError(
-            f"{section.certificate}: is the certificate of {identity.resource}, not of a gateway"
-        )
-    return credentials
-
-
-def load_rules(config: Config) -> Rules:
-    """Reads the policy, with what the deployment adds, and the subject keys.
-
-    Raises:
-        GatewayError: a file cannot be used.
-    """
-    section = config.policy
-    try:
-        additions = load_additions(section.additions) if section.additions is not None else ()
-        return Rules(
-            PolicyEngine(additions, remember=section.remember),
-            load_subject_tokens(config.subjects.keys, config.subjects.current),
-            section.offset,
-        )
-    except (PolicyInvalid, KeyFileError) as error:
-        raise GatewayError(str(error)) from error
-
-
-def load_rulebook(config: Config) -> Rulebook:
-    """Reads the rule packs and calendars.
-
-    Raises:
-        GatewayError: a file cannot be used, or there is no pack of the configured name.
-    """
-    section = config.rules
-    try:
-        return Rulebook.load(section.pack, folder=section.folder, calendars=section.calendars)
-    except (ConfigError, UnknownPack) as error:
-        raise GatewayError(str(error)) from error
-
-
-def open_ledger(config: Config, *, clock: Clock, registry: CollectorRegistry | None = None) -> Ledger:
-    """Opens the ledger with the gateway's tables in it.
-
-    Raises:
-        GatewayError: the key or the database cannot be used, or the database contradicts its pin.
-    """
-    section = config.ledger
-    try:
-        return Ledger.open(
-            section.url,
-            log_key=load_log_key(section.log_key),
-            pin=section.pin,
-            clock=clock,
-            metadata=[METADATA],
-            registry=registry,
-            commit_timeout=section.commit_timeout_seconds,
-        )
-    except (KeyFileError, Unavailable) as error:
-        raise GatewayError(str(error)) from error
-
-
 def utc_now() -> datetime:
     """The clock of a real process."""
     return datetime.now(UTC)
 
 
+def say_serving(gateway: Gateway) -> None:
+    """Logs where a gateway serves."""
+    logger("gateway").info("serving", port=gateway.port, metrics_port=gateway.metrics_port)
+
+
 def run(config: Path, *, environ: Mapping[str, str], log_level: str = "INFO") -> None:
-    """Serves until SIGTERM or SIGINT, then lets calls under way end.
+    """Serves until SIGTERM or SIGINT, then lets calls under way end; in so many processes as `[server] workers` says.
 
     Args:
         config: `gateway.toml`.
@@ -310,16 +274,47 @@ def run(config: Path, *, environ: Mapping[str, str], log_level: str = "INFO") ->
     """
     ensure_sole_owner()
     configure(level=log_level)
+    loaded = load_config(config, environ=environ)
+    if loaded.server.workers > 1:
+        supervise(loaded, log_level=log_level)
+    else:
+        serve(loaded, process_registry())
+
+
+def process_registry() -> CollectorRegistry:
+    """A registry with the metrics of this process."""
     registry = CollectorRegistry()
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
-    gateway = Gateway(load_config(config, environ=environ), clock=utc_now, registry=registry)
+    return registry
+
+
+def serve(
+    config: Config,
+    registry: CollectorRegistry,
+    *,
+    tends: bool = True,
+    serving: Callable[[Gateway], None] = say_serving,
+) -> None:
+    """Serves in this process until SIGTERM or SIGINT, then lets calls under way end.
+
+    Args:
+        config: its configuration.
+        registry: receives the metrics.
+        tends: see `Gateway`.
+        serving: is told once it takes calls.
+
+    Raises:
+        GatewayError: it cannot start; the message says why.
+    """
+    gateway = Gateway(config, clock=utc_now, registry=registry, tends=tends)
     asked = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: asked.set())
     try:
         gateway.start()
-        logger("gateway").info("serving", port=gateway.port, metrics_port=gateway.metrics_port)
+        settle()
+        serving(gateway)
         asked.wait()
     finally:
         gateway.stop()

@@ -91,17 +91,33 @@ def sign(payload: Mapping[str, Any], kind: StatementKind, credentials: Credentia
     Raises:
         TypeError, CanonicalError: `payload` has no canonical form.
     """
-    thumbprint = _base64url(bytes.fromhex(credentials.thumbprint))
+    return sign_document(canonical_json(dict(payload)), kind, credentials)
+
+
+def sign_document(document: bytes, kind: StatementKind, credentials: Credentials) -> str:
+    """Returns a payload that is in canonical form already, as `sign` does. Whoever reads it checks that it is."""
+    signed = (
+        f"{_protected(kind, credentials.certificate_base64, credentials.thumbprint)}.{_base64url(document)}"
+    )
+    signature = JWSRegistry.algorithms["ES256"].sign(signed.encode("ascii"), _key(credentials))
+    return f"{signed}.{_base64url(signature)}"
+
+
+# The library describes a key anew for each object made of it, which takes longer than to sign.
+@lru_cache(maxsize=64)
+def _key(credentials: Credentials) -> ECKey:
+    return ECKey(credentials.key, credentials.key)
+
+
+@lru_cache(maxsize=64)
+def _protected(kind: StatementKind, certificate: str, thumbprint: str) -> str:
     header = {
         "alg": "ES256",
         "typ": kind.value,
-        "x5c": [credentials.certificate_base64],
-        "x5t#S256": thumbprint,
+        "x5c": [certificate],
+        "x5t#S256": _base64url(bytes.fromhex(thumbprint)),
     }
-    signed = f"{_base64url(canonical_json(header))}.{_base64url(canonical_json(dict(payload)))}"
-    key = ECKey(credentials.key, credentials.key)
-    signature = JWSRegistry.algorithms["ES256"].sign(signed.encode("ascii"), key)
-    return f"{signed}.{_base64url(signature)}"
+    return _base64url(canonical_json(header))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from isthmus.errors import InvalidArgument
@@ -27,6 +28,11 @@ _SIMPLE: Final[Mapping[str, Callable[[str], str]]] = {
 _PAD: Final = re.compile(r"pad:([0-9]{1,2})")
 
 
+_CONTROLS: Final = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\ud800-\\udfff]")
+"""The characters of the Unicode categories Cc and Cs."""
+
+
+@lru_cache(maxsize=256)
 def normaliser(name: str) -> Callable[[str], str]:
     """The function behind a normaliser's name: strip, strip-quotes, upper, lower, digits, remove-dashes, nfkc, or
     pad:N (zeros on the left up to N characters).
@@ -62,7 +68,7 @@ def normalise(identifier: str, normalisers: Sequence[str], *, field: str = "subj
         text = normaliser(name)(text) if text.strip(' "').upper() not in _MISSING else ""
     if text.strip().upper() in _MISSING:
         raise InvalidArgument(field, "holds no identifier")
-    if len(text) > _MAX_LENGTH or any(unicodedata.category(char) in ("Cc", "Cs") for char in text):
+    if len(text) > _MAX_LENGTH or _CONTROLS.search(text):
         raise InvalidArgument(
             field, f"must be at most {_MAX_LENGTH} characters, none of them control characters"
         )

@@ -81,7 +81,9 @@ def _add(change: Change, row: ContractRow, verified: Verified, statement: str) -
     _require_second_person(change, row)
     events = _events(change, row)
     require_possible(row, events, change.now)
-    require_agreeable(document_to_terms(row.terms), get_dataset(change.connection, row.dataset), change.now)
+    require_agreeable(
+        document_to_terms(dict(row.terms)), get_dataset(change.connection, row.dataset), change.now
+    )
     told = {
         "event": events[-1].value,
         "signer": verified.identity.uri,

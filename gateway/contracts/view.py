@@ -63,7 +63,7 @@ def _message(
         name=row.full_name,
         contract=row.name,
         version=row.version,
-        terms=document_to_terms(row.terms),
+        terms=document_to_terms(dict(row.terms)),
         terms_json=row.terms_json,
         terms_digest=row.terms_digest,
         state=_state(effective_state(row, now).value),

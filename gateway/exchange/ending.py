@@ -85,9 +85,11 @@ def failed(reason: Reason, explanation: str, *, exchange: str) -> Ending:
     return Ending("ERROR", error=failure(reason, explanation, exchange=exchange))
 
 
-def failure(reason: Reason, explanation: str, *, exchange: str) -> IsthmusError:
-    """A technical fault as the caller is told of it."""
-    message = f"{explanation}; nothing was released"
+def failure(
+    reason: Reason, explanation: str, *, exchange: str, released: str = "nothing was released"
+) -> IsthmusError:
+    """A technical fault as the caller is told of it; `released` says what had left by then."""
+    message = f"{explanation}; {released}"
     kind = _KINDS.get(status_code(reason).name, IsthmusError)
     error = kind(reason, message, exchange=exchange)
     if reason in _WORTH_REPEATING:

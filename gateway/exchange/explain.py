@@ -1,12 +1,15 @@
-"""Explain: how an exchange would be decided now. It reads what an exchange reads, and asks and records nothing."""
+"""Explain: how an exchange would be decided now. It reads what an exchange reads, asks nobody, and is a record itself:
+who wants to know how it stands about a person leaves as much of a trace as who asks for data.
+"""
 
-from collections.abc import Callable
-from datetime import datetime
-
-from audit.ledger import Ledger
+from audit.ledger import Ledger, Transaction
 from gateway.exchange.item import Asked
+from gateway.exchange.records import lookup_record
 from gateway.exchange.state import Rules, View, read_world
 from gateway.policy.engine import Ruling
+from isthmus.errors import IsthmusError, PermissionDenied
+from isthmus.ids import new_exchange
+from isthmus.reasons import Reason
 from isthmus.v1.common_pb2 import DECISION_ALLOW, DECISION_DENY, FieldGrant
 from isthmus.v1.exchange_service_pb2 import ExplainResponse, FailedRule
 from isthmus.v1.reason_pb2 import Reason as ReasonProto
@@ -16,31 +19,54 @@ class Explainer:
     """Answers Explain.
 
     Args:
-        ledger: whose state is read.
+        ledger: whose state is read, and where the lookup is recorded.
         rules: what turns state into decisions.
-        clock: returns the present time, UTC-aware.
     """
 
-    def __init__(self, ledger: Ledger, rules: Rules, *, clock: Callable[[], datetime]) -> None:
+    def __init__(self, ledger: Ledger, rules: Rules) -> None:
         self._ledger = ledger
         self._rules = rules
-        self._clock = clock
 
-    def explain(self, asked: Asked) -> ExplainResponse:
-        """Returns the decision, every rule that would refuse, and what was read.
+    def explain(self, asked: Asked, *, patience: float | None = None) -> ExplainResponse:
+        """Returns the decision, every rule that would refuse, and what was read; all of it once it is recorded.
+
+        Args:
+            asked: the exchange that is thought of.
+            patience: for how many seconds the caller waits; the ledger's own limit unless given.
 
         Raises:
+            PermissionDenied: CREDENTIAL_DENIED, nothing is explained to a certificate that was denied.
             InvalidArgument: the subject's identifier is none; an exchange would fail by it.
-            LedgerUnavailable: the state cannot be read.
+            IsthmusError: INTERNAL, the stored terms of the contract are damaged.
+            Unavailable: the state cannot be read, or the lookup not recorded; or this gateway itself is denied.
         """
-        with self._ledger.read() as connection:
-            position = self._ledger.head(connection).size
-            world = read_world(connection, [asked], self._rules, now=self._clock())
+        found = self._ledger.transact(lambda tx: self._look(tx, asked), deadline_s=patience).value
+        if isinstance(found, IsthmusError):
+            raise found
+        return found
+
+    def _look(self, tx: Transaction, asked: Asked) -> ExplainResponse | IsthmusError:
+        world = read_world(tx.connection, [asked], self._rules, now=tx.now)
         view = world.views[0]
         ruling = world.decide(view, self._rules)
-        if ruling.allowed and view.subject.fault is not None and asked.identifier:
-            raise view.subject.fault
-        return _response(view, ruling, digest=self._rules.policy.digest, position=position)
+        denied = asked.certificate in world.denied
+        fault = _credential_denied(asked) if denied else _fault(view, ruling)
+        exchange = str(new_exchange(tx.now))
+        if fault is not None:
+            fault.exchange = exchange
+        tx.append(lookup_record(exchange, view, ruling, fault=fault, rules=self._rules, now=tx.now))
+        return fault or _response(view, ruling, digest=self._rules.policy.digest, position=tx.base)
+
+
+def _credential_denied(asked: Asked) -> PermissionDenied:
+    words = f"the certificate {asked.certificate[:16]}… was denied; {asked.system} needs a new one"
+    return PermissionDenied(Reason.CREDENTIAL_DENIED, words)
+
+
+def _fault(view: View, ruling: Ruling) -> IsthmusError | None:
+    if view.damage is not None:
+        return view.damage
+    return view.subject.fault if ruling.allowed and view.asked.identifier else None
 
 
 def _response(view: View, ruling: Ruling, *, digest: str, position: int) -> ExplainResponse:
@@ -56,7 +82,8 @@ def _response(view: View, ruling: Ruling, *, digest: str, position: int) -> Expl
             for each in ruling.failed_rules()
         ],
         contract=view.contract.full_name if view.contract else "",
-        consent=view.consent.name if view.consent else "",
+        # Only one that the caller may rest on now: a consent that is paused, or covers something else, is not its to know.
+        consent=view.consent.name if view.consent and ruling.allowed else "",
         fields=_fields(view) if ruling.allowed else [],
         policy_digest=digest,
         position=position,

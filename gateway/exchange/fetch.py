@@ -16,7 +16,7 @@ from gateway.exchange.outcome import Failed, Outcome
 from gateway.exchange.receipt import check_response
 from isthmus.pki import Credentials
 from isthmus.reasons import Reason
-from isthmus.statement import StatementKind, StatementVerifier, sign
+from isthmus.statement import StatementKind, StatementVerifier, sign_document
 from isthmus.status import from_rpc_error
 from isthmus.v1.department_service_pb2 import FetchRequest, FetchResponse
 
@@ -81,7 +81,7 @@ class Fetch:
             words = "the department has no node that this gateway knows"
             return lambda: _all(group, Failed(Reason.DEPARTMENT_UNAVAILABLE, words))
         grant = make_grant(department, group, now=self._clock())
-        token = sign(grant.payload, StatementKind.GRANT, self._credentials)
+        token = sign_document(grant.document, StatementKind.GRANT, self._credentials)
         if len(token) > MAX_TOKEN_CHARACTERS and len(group) > 1:
             return lambda: self._halves(department, group)
         request, timeout = FetchRequest(grant=token), self._patience(group)
@@ -106,7 +106,7 @@ class Fetch:
         try:
             response = wait()
         except grpc.RpcError as error:
-            reason, words = _fault(error)
+            reason, words = call_fault(error)
             if reason is Reason.GRANT_INVALID and len(grant.passengers) > 1:
                 # A node refuses a grant whole, before it answers any of it: find the item that spoils it.
                 return self._halves(grant.department, grant.passengers)
@@ -120,7 +120,7 @@ def _all(passengers: Sequence[Passenger], outcome: Outcome) -> Fetched:
     return [(each, outcome) for each in passengers]
 
 
-def _fault(error: grpc.RpcError) -> tuple[Reason, str]:
+def call_fault(error: grpc.RpcError) -> tuple[Reason, str]:
     """What a failed call means. Of a node's own reasons only those are believed that are about itself."""
     code = error.code()
     reason = from_rpc_error(error).reason

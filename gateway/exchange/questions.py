@@ -1,6 +1,7 @@
 """Requests as what is asked: who asks, from the certificate, and for what, from the message."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from google.protobuf.message import Message
 
@@ -22,7 +23,7 @@ from isthmus.v1.exchange_service_pb2 import (
 
 def of_query(request: QueryRequest, caller: Caller, *, at: str = "") -> Asked:
     """Returns what a Query asks. `at` is the path of the request within another; InvalidArgument names fields."""
-    return _asked(
+    return asked_of(
         request,
         request.context,
         caller,
@@ -38,7 +39,7 @@ def of_verify(request: VerifyRequest, caller: Caller, *, at: str = "") -> Asked:
     predicate = request.predicate
     if predicate.operator != OPERATOR_IN and len(predicate.values) != 1:
         raise InvalidArgument(f"{at}predicate.values", "must hold exactly one value, except for OPERATOR_IN")
-    return _asked(
+    return asked_of(
         request,
         request.context,
         caller,
@@ -52,8 +53,16 @@ def of_verify(request: VerifyRequest, caller: Caller, *, at: str = "") -> Asked:
 
 def of_stream(request: StreamRequest, caller: Caller, *, at: str = "") -> Asked:
     """Returns what a Stream asks. Arguments and errors as for `of_query`."""
-    fields = dict.fromkeys([*request.fields, *(each.field for each in request.filters)])
-    return _asked(request, request.context, caller, mode=Mode.STREAM, fields=list(fields), at=at)
+    for number, predicate in enumerate(request.filters):
+        if predicate.operator != OPERATOR_IN and len(predicate.values) != 1:
+            words = "must hold exactly one value, except for OPERATOR_IN"
+            raise InvalidArgument(f"{at}filters[{number}].values", words)
+        if predicate.field not in request.fields:
+            words = "must be one of `fields`: which rows come tells the value as much as the value does"
+            raise InvalidArgument(f"{at}filters[{number}].field", words)
+    asked = asked_of(request, request.context, caller, mode=Mode.STREAM, fields=request.fields, at=at)
+    compared = tuple(dict.fromkeys(each.field for each in request.filters))
+    return replace(asked, compared=compared, resumed=bool(request.resume_token))
 
 
 def of_explain(request: ExplainRequest, caller: Caller) -> Asked:
@@ -66,7 +75,7 @@ def of_explain(request: ExplainRequest, caller: Caller) -> Asked:
     return of_stream(request.stream, caller, at="stream.")
 
 
-def _asked(
+def asked_of(
     request: Message,
     context: ExchangeContext,
     caller: Caller,
@@ -77,6 +86,7 @@ def _asked(
     predicate: Predicate | None = None,
     at: str,
 ) -> Asked:
+    """Returns what an exchange of any mode asks. Arguments and errors as for `of_query`."""
     contract = ContractName.parse(context.contract, field=f"{at}context.contract", versioned=False)
     identity: Identity = caller.identity
     if context.emergency and not context.emergency.strip():

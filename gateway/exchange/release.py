@@ -81,6 +81,8 @@ class Release:
         exchange, now = case.exchange, world.now
         if gone := exchange.gone(now):
             return abandoned(gone, exchange=exchange.name)
+        if view.damage is not None:
+            return failed(view.damage.reason, view.damage.message, exchange=exchange.name)
         ruling = world.decide(view, self._rules)
         if not ruling.allowed:
             return self._refused(case, view, world, failed=ruling.failed_rules(), rows=None)
@@ -101,8 +103,10 @@ class Release:
         if outcome.node in world.denied:
             words = "the certificate of the department's node has been denied"
             return failed(Reason.DEPARTMENT_MISBEHAVED, words, exchange=exchange.name)
+        if view.damage is not None:
+            return failed(view.damage.reason, view.damage.message, exchange=exchange.name)
         ruling = world.decide(view, self._rules, rows=outcome.row_count)
-        broken = ruling.failed_rules() or _changed(case.passenger, view)
+        broken = ruling.failed_rules() or changed(case.passenger, view)
         if broken:
             return self._refused(case, view, world, failed=broken, rows=outcome.row_count)
         return allowed(outcome)
@@ -255,7 +259,7 @@ def _failure(outcome: Outcome | None) -> tuple[Reason, str]:
     return Reason.INTERNAL, "the provider was never asked"
 
 
-def _changed(passenger: Passenger, view: View) -> tuple[FailedRule, ...]:
+def changed(passenger: Passenger, view: View) -> tuple[FailedRule, ...]:
     """Whether the rows were granted under other terms, or looked up by another identifier, than hold now."""
     contract = view.contract
     if contract is None or (contract.full_name, contract.terms_digest) != (

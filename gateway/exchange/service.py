@@ -6,12 +6,15 @@ from typing import Final
 
 import grpc
 
+from gateway.batch.asked import of_batch
+from gateway.batch.batches import Batches
 from gateway.exchange.explain import Explainer
 from gateway.exchange.item import Answer, Asked, Exchange
 from gateway.exchange.network import Network
-from gateway.exchange.questions import of_explain, of_query, of_verify
+from gateway.exchange.questions import of_explain, of_query, of_stream, of_verify
 from gateway.limits import RateLimit
-from isthmus.errors import Unimplemented
+from gateway.stream.streams import Streams
+from gateway.stream.wish import Wish
 from isthmus.ids import new_exchange
 from isthmus.rpc import Caller, caller
 from isthmus.v1.exchange_service_pb2 import (
@@ -37,15 +40,26 @@ class ExchangeService(ExchangeServiceServicer):
     Args:
         network: the trains.
         explainer: answers Explain.
+        streams: serves Stream.
+        batches: serves BatchQuery.
         limit: turns floods away before anything else is done.
         clock: returns the present time, UTC-aware.
     """
 
     def __init__(
-        self, network: Network, explainer: Explainer, *, limit: RateLimit, clock: Callable[[], datetime]
+        self,
+        network: Network,
+        explainer: Explainer,
+        streams: Streams,
+        batches: Batches,
+        *,
+        limit: RateLimit,
+        clock: Callable[[], datetime],
     ) -> None:
         self._network = network
         self._explainer = explainer
+        self._streams = streams
+        self._batches = batches
         self._limit = limit
         self._clock = clock
 
@@ -67,18 +81,22 @@ class ExchangeService(ExchangeServiceServicer):
         return VerifyResponse(exchange=exchange.name, verdict=answer.verdict, receipt=answer.receipt)
 
     def Explain(self, request: ExplainRequest, context: grpc.ServicerContext) -> ExplainResponse:
-        """How an exchange would be decided now."""
-        return self._explainer.explain(of_explain(request, self._admit(context)))
+        """How an exchange would be decided now; recorded, because it tells something about a person."""
+        who = self._admit(context)
+        patience = None if who.deadline is None else (who.deadline - self._clock()).total_seconds()
+        return self._explainer.explain(of_explain(request, who), patience=patience)
 
     def BatchQuery(
         self, request: BatchQueryRequest, context: grpc.ServicerContext
     ) -> Iterator[BatchQueryResponse]:
-        """Not served by this version."""
-        raise Unimplemented("isthmus.v1.ExchangeService/BatchQuery")
+        """Facts about many subjects, an outcome each."""
+        who = self._admit(context)
+        return self._batches.run(of_batch(request, who), who)
 
     def Stream(self, request: StreamRequest, context: grpc.ServicerContext) -> Iterator[StreamResponse]:
-        """Not served by this version."""
-        raise Unimplemented("isthmus.v1.ExchangeService/Stream")
+        """A whole dataset, or the part of it that satisfies the filters."""
+        who = self._admit(context)
+        return self._streams.serve(of_stream(request, who), Wish.of(request), who)
 
     def _admit(self, context: grpc.ServicerContext) -> Caller:
         who = caller(context)

@@ -13,19 +13,25 @@ import sqlalchemy as sa
 from gateway.consents.states import effective_state as consent_state
 from gateway.contracts.states import effective_state as contract_state
 from gateway.denylist import denied
-from gateway.exchange.item import Asked
+from gateway.exchange.item import Asked, Mode
 from gateway.policy.engine import PolicyEngine, Ruling
 from gateway.policy.facts import BreakGlass, ConsentFacts, ContractFacts, DatasetFacts, Facts, select_consent
 from gateway.quotas import Counter, Limit, Use, consent_limit, limits, read_usage, used_up
 from gateway.state.consents import ConsentRow, consents_of
-from gateway.state.contracts import ContractRow, contracts_in_force
+from gateway.state.contracts import ContractRow
 from gateway.state.datasets import DatasetRow, datasets, normalisers_of_scheme
-from isthmus.errors import InvalidArgument
+from gateway.state.in_force import contracts_in_force
+from gateway.state.terms import ContractDamaged
+from isthmus.errors import InvalidArgument, Unavailable
+from isthmus.reasons import Reason
 from isthmus.subjects import SubjectTokens, normalise
 
 _CONSENT: Final = "CONSENT"
 _OMITTED: Final = "omit"
 _ACTIVE, _EXHAUSTED = "ACTIVE", "EXHAUSTED"
+_GATEWAY_DENIED: Final = (
+    "this gateway's own certificate was denied; it exchanges nothing until its operator gives it a new one"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +51,8 @@ class SubjectKey:
 class View:
     """What one read says about one exchange. `contract` is None unless the caller's department is its consumer.
 
-    `limits` are the contract's, `uses` the limit that the consent itself sets, if it sets one.
+    `limits` are the contract's, `uses` the limit that the consent itself sets, if it sets one. `damage` says that the
+    caller's contract is there, and cannot be used.
     """
 
     asked: Asked
@@ -55,6 +62,7 @@ class View:
     consent: ConsentFacts | None
     limits: tuple[Limit, ...]
     uses: Limit | None = None
+    damage: ContractDamaged | None = None
 
     @property
     def counted(self) -> tuple[Limit, ...]:
@@ -64,11 +72,15 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What turns state into decisions: the policy, the subject keys and the deployment's clock offset from UTC."""
+    """What turns state into decisions: the policy, the subject keys and the deployment's clock offset from UTC.
+
+    `certificate` is the thumbprint of the gateway's own: one that was denied decides nothing any more.
+    """
 
     policy: PolicyEngine
     tokens: SubjectTokens
     offset: timedelta = timedelta(0)
+    certificate: str = ""
 
 
 @dataclass(slots=True)
@@ -80,6 +92,7 @@ class World:
     denied: frozenset[str]
     usage: dict[Counter, Use]
     contracts: dict[str, ContractFacts] = field(default_factory=dict)
+    datasets: dict[tuple[str, frozenset[str]], DatasetFacts] = field(default_factory=dict)
 
     def facts(self, view: View, rules: Rules, *, rows: int | None = None) -> Facts:
         """Returns what the decision about `view` depends on.
@@ -90,30 +103,33 @@ class World:
             rows: how many rows would be released; None before anybody knows.
         """
         asked, local = view.asked, self.now + rules.offset
-        wanted = frozenset(asked.fields)
-        facts = Facts(
+        contract = view.contract
+        return Facts(
             system=asked.system,
             consumer=asked.consumer,
             contract_name=asked.contract,
             mode=asked.mode.value,
             purpose=asked.purpose,
-            fields=wanted,
+            fields=asked.wanted,
             scheme=asked.scheme,
             hour=local.hour,
             weekday=local.isoweekday(),
             credential_denied=asked.certificate in self.denied,
             case_reference_given=bool(asked.case_reference.strip()),
             emergency=bool(asked.emergency),
+            contract=self.contracts[contract.name] if contract else None,
+            dataset=self._dataset(view) if contract else None,
+            consent=self._consent(view) if contract else None,
+            quota_exhausted=contract is not None and used_up(view.limits, self.usage, rows=rows) is not None,
         )
-        if view.contract is None:
-            return facts
-        return replace(
-            facts,
-            contract=self.contracts[view.contract.name],
-            dataset=_dataset_facts(view.dataset, wanted),
-            consent=self._consent(view),
-            quota_exhausted=used_up(view.limits, self.usage, rows=rows) is not None,
-        )
+
+    def _dataset(self, view: View) -> DatasetFacts | None:
+        if view.dataset is None:
+            return None
+        key = (view.dataset.name, view.asked.wanted)
+        if key not in self.datasets:
+            self.datasets[key] = _dataset_facts(view.dataset, view.asked.wanted)
+        return self.datasets[key]
 
     def _consent(self, view: View) -> ConsentFacts | None:
         """The consent, EXHAUSTED from the moment its last use is counted, whatever was written about it since."""
@@ -138,8 +154,15 @@ def read_world(
         rules: the deployment's rules.
         now: the time of the decision, UTC.
         nodes: thumbprints of provider certificates to look up in the denylist too.
+
+    Raises:
+        Unavailable: GATEWAY_DENIED, the gateway's own certificate is on the denylist.
     """
-    rows = contracts_in_force(conn, {each.contract for each in asked}, now)
+    struck = denied(conn, {each.certificate for each in asked} | {*nodes, rules.certificate})
+    if rules.certificate in struck:
+        raise Unavailable(Reason.GATEWAY_DENIED, _GATEWAY_DENIED)
+    found = contracts_in_force(conn, {each.contract for each in asked}, now)
+    rows = {name: row for name, row in found.items() if row.damage is None}
     entries = datasets(conn, {row.dataset for row in rows.values()})
     strangers = {each.scheme for each in asked if not _own(rows.get(each.contract), each)}
     usual = {scheme: min(normalisers_of_scheme(conn, scheme), default=("strip",)) for scheme in strangers}
@@ -153,14 +176,15 @@ def read_world(
     consents = consents_of(conn, pairs) if pairs else {}
     facts = {name: _contract_facts(row, now) for name, row in rows.items()}
     views = [
-        _view(each, subject, rows=rows, entries=entries, facts=facts, consents=consents, now=now)
+        _damaged(each, subject, found.get(each.contract))
+        or _view(each, subject, rows=rows, entries=entries, facts=facts, consents=consents, now=now)
         for each, subject in zip(asked, subjects, strict=True)
     ]
     counters = {limit.counter for view in views for limit in view.counted}
     return World(
         now=now,
         views=views,
-        denied=denied(conn, {each.certificate for each in asked} | set(nodes)),
+        denied=struck,
         usage=read_usage(conn, counters) if counters else {},
         contracts=facts,
     )
@@ -181,12 +205,21 @@ def _subject(
     usual: Mapping[str, tuple[str, ...]],
     tokens: SubjectTokens,
 ) -> SubjectKey:
+    if asked.mode is Mode.STREAM:
+        return SubjectKey("", "", ())
     entry = entries.get(row.dataset) if row is not None and _own(row, asked) else None
     known = entry is not None and entry.subject_scheme == asked.scheme
     # Without a contract the attempt is still filed under the person, however the number was written.
     normalisers = (
         entry.subject_normalisers if entry is not None and known else usual.get(asked.scheme, ("strip",))
     )
+    if normalisers not in asked.memory:
+        asked.memory[normalisers] = _key(asked, normalisers, tokens)
+    found: SubjectKey = asked.memory[normalisers]
+    return found
+
+
+def _key(asked: Asked, normalisers: tuple[str, ...], tokens: SubjectTokens) -> SubjectKey:
     try:
         canonical = normalise(asked.identifier, normalisers)
     except InvalidArgument as fault:
@@ -194,6 +227,13 @@ def _subject(
     token = tokens.token(asked.scheme, canonical)
     every = tokens.all_tokens(asked.scheme, canonical) if len(tokens.keys) > 1 else (token,)
     return SubjectKey(canonical, token, every)
+
+
+def _damaged(asked: Asked, subject: SubjectKey, row: ContractRow | None) -> View | None:
+    """The view of a contract whose terms are not what was signed: as if there were none, and it says why."""
+    if row is None or row.damage is None or not _own(row, asked):
+        return None
+    return View(asked, None, None, subject, None, (), damage=row.damage)
 
 
 def _view(
@@ -288,9 +328,7 @@ def _contract_facts(row: ContractRow, now: datetime) -> ContractFacts:
     )
 
 
-def _dataset_facts(row: DatasetRow | None, wanted: frozenset[str]) -> DatasetFacts | None:
-    if row is None:
-        return None
+def _dataset_facts(row: DatasetRow, wanted: frozenset[str]) -> DatasetFacts:
     levels = (row.fields[name].sensitivity for name in wanted if name in row.fields)
     return DatasetFacts(
         retired=row.retired,

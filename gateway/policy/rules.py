@@ -152,6 +152,16 @@ def _consent_fields(facts: Facts) -> tuple[str, str]:
 
 _ASK: Final = "ask the person for a new consent"
 
+
+def _consent_missing(facts: Facts) -> tuple[str, str]:
+    if facts.mode == "STREAM":
+        return (
+            "the contract rests on the consent of each person, and a stream names nobody who could have given it",
+            "name the persons and ask with BatchQuery, which answers for those who have consented",
+        )
+    return "the contract rests on consent, and the person has given none", _ASK
+
+
 _WORDS: Final[Mapping[str, Callable[[Facts], tuple[str, str]]]] = {
     POLICY_ERROR.id: _fixed(
         "the policy could not be evaluated, or the state is one that no rule foresees; refused as a precaution",
@@ -188,7 +198,7 @@ _WORDS: Final[Mapping[str, Callable[[Facts], tuple[str, str]]]] = {
         "its department would have to publish it with another sharing class",
     ),
     "scheme-not-allowed": _scheme,
-    "consent-missing": _fixed("the contract rests on consent, and the person has given none", _ASK),
+    "consent-missing": _consent_missing,
     "consent-withdrawn": _fixed("the consent was withdrawn or revoked", _ASK),
     "consent-paused": _fixed("the consent is paused", "the person can resume it"),
     "consent-expired": _fixed("the consent is not in force at this time, or its uses are exhausted", _ASK),

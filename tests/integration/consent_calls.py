@@ -87,6 +87,7 @@ def use(world: World, consent: pb.Consent, *, token: str = "", purpose: str = PU
                 provider=f"departments/{REGISTRY}",
                 dataset=PERSON,
                 contract=consent.contract,
+                terms_digest=consent.terms_digest,
                 purpose=purpose,
                 legal_basis="CONSENT",
                 subject_token=token or consent.subject_token,

@@ -64,7 +64,7 @@ title = "人口基础信息"
 table = "人口"
 sharing_class = "conditional"
 conditions = ["仅用于公共服务"]
-modes = ["query", "verify", "batch"]
+modes = ["query", "verify", "batch", "stream"]
 subject = {{ column = "身份证号", scheme = "cn.resident-id", normalise = ["strip-quotes", "upper"], stored = ["{{}}"] }}
 [[dataset.field]]
 name = "姓名"

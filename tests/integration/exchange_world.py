@@ -183,7 +183,7 @@ class World:
                 certificate=pki / f"{stem}.pem",
                 key=pki / f"{stem}.key",
                 ca=pki / "ca.pem",
-                workers=64,
+                threads=64,
                 grace_seconds=5,
             ),
             ledger=LedgerSection(

@@ -10,13 +10,16 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+import sqlalchemy as sa
 
 from gateway.clocks.deadlines import add_working_days
 from gateway.clocks.pack import RulePacks
 from gateway.clocks.pack_folder import load_packs
 from gateway.contracts.clerk import ContractClerk
+from gateway.contracts.overdue import unwritten
 from gateway.rulebook import Rulebook
 from gateway.state.change import Call
+from gateway.state.contracts import ContractRow
 from isthmus.errors import InvalidArgument, PermissionDenied, Reason, StateConflict
 from isthmus.identity import Identity, Role
 from isthmus.terms import instant, rfc3339, timestamp
@@ -301,3 +304,29 @@ def test_a_version_agreed_ahead_of_its_time_leaves_no_gap(world: World) -> None:
     assert get(world, new.name).state == S.CONTRACT_STATE_ACTIVE
     clerk(world)
     assert {"SUPERSEDED", "ACTIVATED"} <= {each.type for each in events(world) if each.actor == "clock"}
+
+
+def test_the_clerk_looks_again_only_when_a_time_has_come_or_something_was_written(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+
+    def looking(conn: sa.Connection, row: ContractRow, rulebook: Rulebook, now: datetime) -> object:
+        looked.append(row.full_name)
+        return unwritten(conn, row, rulebook, now)
+
+    monkeypatch.setattr("gateway.contracts.clerk.unwritten", looking)
+    contract, one = world.propose(), ContractClerk()
+
+    def looked_at() -> set[str]:
+        looked.clear()
+        one.run(world.control, lambda: world.control.call(CLERK, "0" * 64, "Clock"))
+        return set(looked)
+
+    assert looked_at() == {contract.name}
+    assert looked_at() == set()
+    world.now = instant(deadline(contract, "ANSWER").due)
+    assert looked_at() == {contract.name}
+    assert "ANSWER_OVERDUE" in [each.type for each in events(world)]
+    assert looked_at() == {contract.name}, "it was written to"
+    assert looked_at() == set()

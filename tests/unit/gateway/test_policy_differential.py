@@ -47,6 +47,8 @@ def reference(facts: Facts) -> set[Reason]:
     found |= {reason for reason, failed in checks.items() if failed}
     if contract.legal_basis == "CONSENT" and not (facts.emergency and glass(facts, contract)):
         found |= consent_reasons(facts, contract, consent)
+    if contract.legal_basis == "CONSENT" and facts.mode == "STREAM":
+        found.add(Reason.CONSENT_MISSING)
     # A state that no condition names is refused, as a precaution, when nothing else refuses.
     states = {"ACTIVE"} if not found else {contract.state}
     return found if found or contract.state in states else {Reason.POLICY_ERROR}

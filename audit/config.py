@@ -36,11 +36,11 @@ class ServerSettings:
     certificate: Path
     key: Path
     ca: Path
-    workers: int = 16
+    threads: int = 16
 
     def __post_init__(self) -> None:
-        if not 1 <= self.workers <= 256:
-            raise ValueError("workers must be 1 to 256")
+        if not 1 <= self.threads <= 256:
+            raise ValueError("threads must be 1 to 256")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

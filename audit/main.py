@@ -68,7 +68,7 @@ class AuditServer:
                 registry=registry,
                 address=server.address,
                 authorise=ControlAuthoriser(),
-                workers=server.workers,
+                threads=server.threads,
             )
             if config.metrics:
                 self._metrics = metrics_server(registry, config.metrics.host, config.metrics.port)

@@ -27,14 +27,17 @@ class LedgerMetrics:
 
     Args:
         registry: where the metrics are registered.
-        newest: returns the newest checkpoint; may raise Unavailable.
+        newest: returns the newest checkpoint; may raise Unavailable. None where another process reports the size and
+            age.
         clock: returns the present time, UTC-aware.
     """
 
     def __init__(
-        self, registry: CollectorRegistry, newest: Callable[[], _Head], clock: Callable[[], datetime]
+        self,
+        registry: CollectorRegistry,
+        newest: Callable[[], _Head] | None,
+        clock: Callable[[], datetime],
     ) -> None:
-        self._newest = newest
         self._clock = clock
         self._seconds = Histogram(
             "isthmus_ledger_commit_seconds",
@@ -48,23 +51,28 @@ class LedgerMetrics:
             registry=registry,
             buckets=_RECORDS,
         )
-        records = Gauge("isthmus_ledger_records", "Records in the ledger.", registry=registry)
-        records.set_function(lambda: self._read(lambda head: head.size))
-        age = Gauge(
-            "isthmus_checkpoint_age_seconds", "Time since the newest signed checkpoint.", registry=registry
-        )
-        age.set_function(lambda: self._read(self._age))
+        if newest is not None:
+            self._report(registry, newest)
 
     def committed(self, records: int, seconds: float) -> None:
         """A transaction appended so many records in so many seconds."""
         self._seconds.observe(seconds)
         self._batch.observe(records)
 
+    def _report(self, registry: CollectorRegistry, newest: Callable[[], _Head]) -> None:
+        records = Gauge("isthmus_ledger_records", "Records in the ledger.", registry=registry)
+        records.set_function(lambda: _read(newest, lambda head: head.size))
+        age = Gauge(
+            "isthmus_checkpoint_age_seconds", "Time since the newest signed checkpoint.", registry=registry
+        )
+        age.set_function(lambda: _read(newest, self._age))
+
     def _age(self, head: _Head) -> float:
         return self._clock().timestamp() - head.at_ms / 1000 if head.size else math.nan
 
-    def _read(self, value: Callable[[_Head], float]) -> float:
-        try:
-            return value(self._newest())
-        except Unavailable:
-            return math.nan
+
+def _read(newest: Callable[[], _Head], value: Callable[[_Head], float]) -> float:
+    try:
+        return value(newest())
+    except Unavailable:
+        return math.nan

@@ -1,9 +1,12 @@
 """Records as the API shows them, and in words for the person they are about."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from audit.batch_lines import Line
 from audit.record import LOGGED, AccessRecord, Kind
 from isthmus.v1 import audit_service_pb2, common_pb2, reason_pb2
 from isthmus.v1.audit_service_pb2 import Record
@@ -49,9 +52,16 @@ def to_message(index: int, leaf: bytes) -> Record:
     return message
 
 
-def in_words(record: AccessRecord) -> str:
-    """What happened, for the person the record is about."""
+def in_words(record: AccessRecord, lines: Sequence[Line] = ()) -> str:
+    """What happened, for the person the record is about.
+
+    Args:
+        record: the record.
+        lines: of a batch, those about the person.
+    """
     when = record.at[LOGGED].strftime(_WHEN) if LOGGED in record.at else "at an unknown time"
+    if record.kind is Kind.STREAM_END:
+        return f"{when}: {_stream_end(record)}."
     if record.kind is not Kind.DECISION:
         return f"{when}: {_caller(record.caller)} {_search(record)}."
     why = "".join(
@@ -65,12 +75,17 @@ def in_words(record: AccessRecord) -> str:
         )
         if value
     )
-    return f"{when}: {_caller(record.caller)} {_outcome(record)}{why}."
+    told = _outcome(record) if record.mode != "BATCH" else _part_of_batch(record, lines)
+    return f"{when}: {_caller(record.caller)} {told}{why}."
 
 
 def _search(record: AccessRecord) -> str:
     if record.kind is Kind.EXPORT:
         return "exported records about you from the audit trail"
+    if record.action == "Explain":
+        told = record.change.get("verdict", "")
+        answer = f"was told {told}" if told else "was told nothing"
+        return f"asked how a request for your data would be decided and {answer}; nothing was released"
     if record.action == "ReportSubjectAccess":
         return "asked for the report of who looked at your data"
     return "searched the audit trail for records about you"
@@ -82,11 +97,35 @@ def _outcome(record: AccessRecord) -> str:
         return f"asked a yes-or-no question of {source} and was told the answer, no data"
     if record.decision == "ALLOW":
         fields = ", ".join(_field(each) for each in record.fields) or "no fields"
+        if record.mode == "STREAM":
+            return f"began to receive {fields} of many persons from {source}; how much it was stands in the record of the end"
         return f"was given {fields} from {source} ({record.row_count} rows)"
     if record.decision == "DENY":
         rules = ", ".join(reason.replace("_", " ").lower() for reason in record.reasons) or "a rule"
         return f"asked for data from {source} and was refused ({rules}); nothing was released"
     return f"asked for data from {source}, which failed for a technical reason; nothing was released"
+
+
+def _stream_end(record: AccessRecord) -> str:
+    """How a stream ended, and what had left by then."""
+    why = ", ".join(reason.replace("_", " ").lower() for reason in record.reasons)
+    told = f"{record.row_count} rows of {record.dataset} had gone to {_caller(record.caller)}"
+    return f"a stream ended as {record.action.lower()}{f' ({why})' if why else ''}; {told}"
+
+
+def _part_of_batch(record: AccessRecord, lines: Sequence[Line]) -> str:
+    """What a batch came to for one of its persons."""
+    count = record.subject_count
+    among = f"among {count} persons" if count > 1 else "as the only person of a batch"
+    if lines:
+        # Somebody who is named twice was given the same rows twice.
+        one = min(lines, key=lambda line: line.decision)
+        only = replace(record, decision=one.decision, reasons=one.reasons, row_count=one.rows)
+        return f"{_outcome(only)}, {among}"
+    if record.decision == "ALLOW":
+        source = record.dataset or record.provider or "a dataset"
+        return f"asked for data from {source}, {among}; what came of you has been erased"
+    return f"{_outcome(record)}, {among}"
 
 
 def _field(grant: Any) -> str:

@@ -29,6 +29,16 @@ class Kind(StrEnum):
     CONTROL = "CONTROL"
     LOOKUP = "LOOKUP"
     EXPORT = "EXPORT"
+    STREAM_END = "STREAM_END"
+
+
+class StreamEnding(StrEnum):
+    """How a stream ended: the `action` of its closing record."""
+
+    COMPLETE = "COMPLETE"
+    STOPPED = "STOPPED"
+    CANCELLED = "CANCELLED"
+    FAILED = "FAILED"
 
 
 class RecordError(ValueError):
@@ -51,7 +61,8 @@ class AccessRecord:
 
     Attributes:
         exchange: `exchanges/{uuid}` of the exchange or control call.
-        kind: what it is about; a DECISION needs an exchange and a decision.
+        kind: what it is about; a DECISION needs an exchange and a decision. The ALLOW of a stream is its opening
+            record; its STREAM_END, of the same exchange, says what was handed on, and how it ended.
         at: aware times by name: `in`, `admitted`, `fetched`, `released`, and `logged`, which the ledger sets.
         base: the size of the log when the record's transaction began: every state that the decision rests on was
             read there. The ledger sets it.
@@ -67,6 +78,8 @@ class AccessRecord:
         case_reference: the consumer's case or matter.
         subject_token: `{epoch}.{hex}`.
         subject_count: of a batch or a stream.
+        subjects_root: of a batch, the RFC 6962 root, hex, over a line for each subject (`audit.batch_lines`).
+        outcomes: of a batch, how many subjects ended as ALLOW, and how many for each reason, the first of several.
         mode: the name without `MODE_`.
         decision: ALLOW, DENY or ERROR.
         reasons: names without `REASON_`, every rule that failed.
@@ -76,15 +89,15 @@ class AccessRecord:
         row_count: rows released.
         byte_count: bytes released.
         request_commitment: SHA-256(nonce || request), hex; the nonce is erasable detail.
-        response_commitment: the same for the answer.
+        response_commitment: the same for the answer; for a stream, over the 32 bytes of its content's SHA-256.
         provider_receipt_digest: SHA-256 of the provider's signed receipt, hex.
         emergency: why the caller says that this is an emergency; no personal data. Then no consent is rested on.
         consents: what the decision rests on, `{"name", "position"}` each.
         trace_id: W3C trace id, for correlation only.
         grpc_code: the status name that the caller got.
-        action: what a control call did, such as `SignContract`; the method of a lookup or export.
+        action: what a control call did, such as `SignContract`; the method of a lookup or export; how a stream ended.
         resource: the resource a control call is about.
-        change: what it changed, with the digests of signed statements.
+        change: what it changed, with the digests of signed statements; `resumed` where a stream goes on after another.
     """
 
     exchange: str
@@ -103,6 +116,8 @@ class AccessRecord:
     case_reference: str = ""
     subject_token: str = ""
     subject_count: int = 0
+    subjects_root: str = ""
+    outcomes: Mapping[str, int] = field(default_factory=dict)
     mode: str = ""
     decision: str = ""
     reasons: tuple[str, ...] = ()
@@ -127,6 +142,8 @@ class AccessRecord:
             raise RecordError("a decision record names its exchange and says ALLOW, DENY or ERROR")
         if self.kind is not Kind.DECISION and self.decision:
             raise RecordError("only a decision record holds a decision")
+        if self.kind is Kind.STREAM_END and (not self.exchange or self.action not in ENDINGS):
+            raise RecordError("the record of a stream's end names its exchange and says how it ended")
 
     def leaf(self, *, logged: datetime | None = None, base: int | None = None) -> bytes:
         """The record's bytes in the log.
@@ -180,6 +197,7 @@ class AccessRecord:
 
 
 DECISIONS: Final = frozenset({"ALLOW", "DENY", "ERROR"})
+ENDINGS: Final = frozenset(StreamEnding)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _SPECIAL: Final = frozenset({"action", "at", "base"})
@@ -218,9 +236,19 @@ def milliseconds(value: datetime) -> int:
 def _member(value: Any) -> str:
     if isinstance(value, tuple):
         return f"[{','.join(map(_member, value))}]"
+    if type(value) is dict and value.keys() == _FIELD:
+        return _field(*map(value.__getitem__, ("name", "transform")))
     if isinstance(value, Mapping):
         return _flat(value)
     return _scalar(value)
+
+
+_FIELD: Final = {"name", "transform"}
+
+
+@lru_cache(maxsize=4096)  # The same few fields are released again and again.
+def _field(name: str, transform: str) -> str:
+    return _flat({"name": name, "transform": transform})
 
 
 def _flat(members: Mapping[str, Any]) -> str:
@@ -253,6 +281,11 @@ def _read(name: str, value: Any) -> Any:
         return _typed(name, tuple(value), list, value)
     if name in _NUMBERS:
         return _typed(name, value, int, value)
+    if name == "outcomes":
+        return {
+            reason: _typed(name, count, int, count)
+            for reason, count in _typed(name, value, dict, value).items()
+        }
     return _typed(name, value, dict if name == "change" else str, value)
 
 

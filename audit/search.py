@@ -13,7 +13,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from audit.filter import And, Expression, Not, Or, Restriction, parse_filter, refuse
-from audit.ledger.schema import is_decision, record_reasons, records
+from audit.ledger.schema import is_decision, record_reasons, record_subjects, records
 from audit.record import Kind, milliseconds
 from isthmus.errors import InvalidArgument
 from isthmus.names import ContractName, DatasetName, DepartmentName, ExchangeName
@@ -43,6 +43,7 @@ _ENUMS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "mode": ("QUERY", "VERIFY", "BATCH", "STREAM"),
         "legal_basis": ("CONSENT", "LEGAL_OBLIGATION", "PUBLIC_TASK", "VITAL_INTEREST", "CONTRACT"),
         "reason": tuple(reason.name for reason in Reason if reason),
+        "stream": ("OPEN", "ENDED"),
     }
 )
 _PREFIXES: Final[Mapping[str, str]] = MappingProxyType(
@@ -81,13 +82,19 @@ def compile_filter(text: str) -> Condition:
 
 
 def of_subject(tokens: Collection[str]) -> Condition:
-    """The records about one person, by the tokens of all key epochs."""
-    return records.c.subject_token.in_(list(tokens))
+    """The records about one person, by the tokens of all key epochs; batches in which the person is one of many too."""
+    batches = sa.select(record_subjects.c.idx).where(record_subjects.c.token.in_(list(tokens)))
+    return sa.or_(records.c.subject_token.in_(list(tokens)), records.c.idx.in_(batches))
 
 
 def of_department(department: str) -> Condition:
     """The records in which a department (`departments/{d}`) is the consumer or the provider."""
     return sa.or_(records.c.consumer == department, records.c.provider == department)
+
+
+def about_nobody() -> Condition:
+    """All but the control records about a person, which are those of consents."""
+    return sa.not_(sa.and_(records.c.kind == Kind.CONTROL.value, records.c.subject_token != ""))
 
 
 def newest_first(
@@ -170,6 +177,8 @@ def _equal(each: Restriction) -> Condition:
         return _enum(each)
     if each.field in _NAMES:
         return _named(each)
+    if each.field == "subject_token" and each.operator != ":" and each.value:
+        return of_subject([each.value])
     if each.field == "resource" and each.operator != ":" and each.value:
         return _resource(each.value)
     column = records.c[each.field]
@@ -182,7 +191,19 @@ def _enum(each: Restriction) -> Condition:
         raise refuse(each.position, f"{each.field} is one of {', '.join(_ENUMS[each.field])}")
     if each.field == "reason":
         return records.c.idx.in_(sa.select(record_reasons.c.idx).where(record_reasons.c.reason == value))
+    if each.field == "stream":
+        return _stream(ended=value == "ENDED")
     return records.c[each.field] == value
+
+
+def _stream(*, ended: bool) -> Condition:
+    """The records that opened streams: those that have an end, or those that have none (yet, or cut off by a crash)."""
+    end = records.alias()
+    closing = sa.exists().where(
+        end.c.kind == sa.literal_column("'STREAM_END'"), end.c.exchange == records.c.exchange
+    )
+    opening = sa.and_(is_decision, records.c.mode == "STREAM", records.c.decision == "ALLOW")
+    return sa.and_(opening, closing if ended else ~closing)
 
 
 def _named(each: Restriction) -> Condition:

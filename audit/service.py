@@ -1,6 +1,6 @@
 """AuditService: the trail, for those who may see it."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import islice
@@ -10,6 +10,8 @@ import grpc
 import sqlalchemy as sa
 
 from audit.access import visible_to
+from audit.batch_lines import Line
+from audit.batch_view import lines_about
 from audit.ledger import Head, Ledger, LedgerDamaged
 from audit.ledger.schema import records
 from audit.ledger.tree import newest_checkpoint
@@ -149,7 +151,10 @@ class AuditService(AuditServiceServicer):
             first, end = cursor or (0, self._ledger.head(connection).size)
             found = oldest_first(connection, conditions, between=(first, end), limit=size + 1)
             page, more = _page(found, size)
-        response = pb.ReportSubjectAccessResponse(accesses=[_access(each) for each in page])
+            lines = {each.index: _own_lines(connection, each, tokens) for each in page}
+        response = pb.ReportSubjectAccessResponse(
+            accesses=[_access(each, lines[each.index]) for each in page]
+        )
         if more:
             response.next_page_token = next_page_token(request, (page[-1].index + 1, end))
         texts = {"reason": request.reason}
@@ -215,10 +220,16 @@ def _page(found: Iterable[Found], size: int) -> tuple[list[Found], bool]:
     return page, False
 
 
-def _access(found: Found) -> pb.SubjectAccess:
-    return pb.SubjectAccess(
-        record=to_message(found.index, found.leaf), summary=in_words(AccessRecord.parse(found.leaf))
-    )
+def _own_lines(connection: sa.Connection, found: Found, tokens: Collection[str]) -> list[Line]:
+    """What a batch came to for the person; empty for any other record."""
+    if b'"subjects_root":' not in found.leaf:
+        return []
+    return lines_about(connection, found.index, tokens)
+
+
+def _access(found: Found, lines: Sequence[Line]) -> pb.SubjectAccess:
+    record = AccessRecord.parse(found.leaf)
+    return pb.SubjectAccess(record=to_message(found.index, found.leaf), summary=in_words(record, lines))
 
 
 def _cursor(

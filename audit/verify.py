@@ -8,7 +8,7 @@ That the *newest* records and checkpoints were cut off together shows only in co
 outside, such as a pin or a receipt's. Erasable detail that is gone cannot be judged.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -16,7 +16,17 @@ import sqlalchemy as sa
 
 from audit.damage import Damaged, DamageKind
 from audit.ledger.offline import open_offline
-from audit.ledger.schema import METADATA, checkpoints, details, meta, record_reasons, records, tiles
+from audit.ledger.schema import (
+    METADATA,
+    batch_lines,
+    checkpoints,
+    details,
+    meta,
+    record_reasons,
+    record_subjects,
+    records,
+    tiles,
+)
 from audit.ledger.tree import StoredTiles
 from audit.tlog.checkpoint import Checkpoint, open_checkpoint
 from audit.tlog.errors import TlogError
@@ -24,12 +34,20 @@ from audit.tlog.keys import VerifierKey
 from audit.tlog.merkle import HASH_SIZE, hash_leaf
 from audit.tlog.tiles import TILE_BYTES, TILE_WIDTH, tile_width
 from audit.tlog.tree import Edge, Tree
+from audit.verify_batch import check_batch
 from audit.verify_record import check_detail, check_reasons, read_record
 from audit.verify_rules import Rules
 
 Progress = Callable[[int, int], None]
 
 _AT_ONCE: Final = 256
+_BESIDES: Final = (
+    (sa.select(record_reasons).order_by(record_reasons.c.idx), DamageKind.REASON),
+    (sa.select(details).order_by(details.c.idx), DamageKind.DETAIL),
+    (sa.select(record_subjects).order_by(record_subjects.c.idx), DamageKind.SUBJECT),
+    (sa.select(batch_lines).order_by(batch_lines.c.idx, batch_lines.c.part), DamageKind.DETAIL),
+)
+"""What belongs to records beside their leaves, in their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,21 +159,18 @@ class _Verification:
         self._check_meta()
         total = (self.connection.scalar(sa.select(sa.func.max(records.c.idx))) or 0) + 1
         rows = self._stream(sa.select(records).order_by(records.c.idx))
-        reasons = _Merge(
-            self._stream(sa.select(record_reasons).order_by(record_reasons.c.idx)), DamageKind.REASON
-        )
-        detail = _Merge(self._stream(sa.select(details).order_by(details.c.idx)), DamageKind.DETAIL)
+        besides = [_Merge(self._stream(query), kind) for query, kind in _BESIDES]
         count, last = 0, None
         for row in self._stream(sa.select(checkpoints).order_by(checkpoints.c.size)):
             if last is None and row.size != 0:
                 break
             self._check_note(row)
-            self._check_transaction(row, rows, reasons=reasons, detail=detail)
+            self._check_transaction(row, rows, besides)
             count, last = count + 1, row
             progress(row.size, total)
         if last is None:
             raise Damaged(DamageKind.CHECKPOINT, "checkpoint 0", "it is missing")
-        self._check_ends(next(rows, None), reasons, detail)
+        self._check_ends(next(rows, None), besides)
         self._check_tiles()
         self._check_storage()
         return Verified(self.edge.size, self.edge.root, count, last.note.decode())
@@ -179,7 +194,7 @@ class _Verification:
         if (signed.size, signed.root) != (row.size, row.root):
             raise Damaged(DamageKind.CHECKPOINT, where, "its note says another size or root than its row")
 
-    def _check_transaction(self, row: Any, rows: Iterator[Any], *, reasons: _Merge, detail: _Merge) -> None:
+    def _check_transaction(self, row: Any, rows: Iterator[Any], besides: Sequence[_Merge]) -> None:
         """The records that a checkpoint adds to the one before: those of one transaction."""
         begin, at_ms = self.edge.size, 0
         while self.edge.size < row.size:
@@ -187,9 +202,9 @@ class _Verification:
             for index in range(self.edge.size, min(row.size, self.edge.size + _AT_ONCE)):
                 record = _require_row(next(rows, None), index)
                 hashes.append(self._check_hash(record))
-                of_record = reasons.take(index), detail.take(index)
+                of_record = [each.take(index) for each in besides]
                 if self.suspicion is None:
-                    self._check_content(record, begin, *of_record)
+                    self._check_content(record, begin, of_record)
                 at_ms = record.at_ms
             growth = self.edge.append(hashes)
             self.edge = growth.edge
@@ -200,11 +215,14 @@ class _Verification:
                 DamageKind.CHECKPOINT, f"checkpoint {row.size}", "its time is not that of its records"
             )
 
-    def _check_content(self, row: Any, begin: int, reasons: list[Any], detail: list[Any]) -> None:
+    def _check_content(self, row: Any, begin: int, besides: Sequence[list[Any]]) -> None:
         record = read_record(row, begin)
+        reasons, detail, persons, lines = besides
         check_reasons(row.idx, record, reasons)
         check_detail(row.idx, record, detail)
         self.rules.check(row.idx, record)
+        for line in check_batch(row.idx, record, lines, persons):
+            self.rules.check_line(row.idx, record, line)
 
     def _check_hash(self, row: Any) -> bytes:
         leaf_hash, tile = hash_leaf(row.leaf), row.idx // TILE_WIDTH
@@ -246,15 +264,15 @@ class _Verification:
         data = self.connection.scalar(query)
         return data if isinstance(data, bytes) else b""
 
-    def _check_ends(self, row: Any, reasons: _Merge, detail: _Merge) -> None:
+    def _check_ends(self, row: Any, besides: Sequence[_Merge]) -> None:
         if row is not None:
             raise Damaged(
                 DamageKind.CHECKPOINT,
                 f"record {row.idx}",
                 "no checkpoint covers it: it was added, or the checkpoint was removed",
             )
-        reasons.require_end()
-        detail.require_end()
+        for each in besides:
+            each.require_end()
 
     def _check_tiles(self) -> None:
         for place, data in self.built.items():

@@ -1,6 +1,7 @@
 """One record against its leaf: everything that finds it must say what the leaf says."""
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -10,6 +11,9 @@ from audit.record import LOGGED, AccessRecord, RecordError
 from isthmus.canonical import CanonicalError, parse_json
 
 _COMMITMENT: Final = "_commitment"
+_SALT: Final = "commitment_salt"
+_SALTS: Final = re.compile(r"[0-9]{1,9}\.[0-9a-f]{64}")
+"""The epoch of the key and 32 bytes, as the gateway writes them."""
 
 
 def read_record(row: Any, begin: int) -> AccessRecord:
@@ -56,25 +60,39 @@ def check_reasons(index: int, record: AccessRecord, found: Sequence[Any]) -> Non
 def check_detail(index: int, record: AccessRecord, found: Sequence[Any]) -> None:
     """Return only if the erasable detail that is left opens the commitments of the leaf.
 
-    For each text `x` with `x_nonce` that the leaf commits to as `x_commitment`. A nonce alone cannot be checked.
+    For each text `x` with `x_nonce` that the leaf commits to as `x_commitment`; and the salt of a decision's commitments,
+    which only who holds the subject keys can check. A nonce alone cannot be checked.
 
     Raises:
-        Damaged: it does not.
+        Damaged: it does not, or there is other detail.
     """
     for row in found:
         try:
             detail = parse_json(row.json)
         except (CanonicalError, AttributeError) as error:
             raise Damaged(DamageKind.DETAIL, f"record {index}", "its detail is not JSON") from error
-        for member, committed in record.change.items():
-            name = member.removesuffix(_COMMITMENT)
-            if member.endswith(_COMMITMENT) and not _opens(detail, name, committed):
+        if not isinstance(detail, Mapping):
+            raise Damaged(DamageKind.DETAIL, f"record {index}", "its detail is not a JSON object")
+        committed = {
+            member.removesuffix(_COMMITMENT): value
+            for member, value in record.change.items()
+            if member.endswith(_COMMITMENT)
+        }
+        for name, value in committed.items():
+            if not _opens(detail, name, value):
                 raise Damaged(DamageKind.DETAIL, f"record {index}", f"its {name} is not what it committed to")
+        if not set(detail) <= {*committed, *(f"{name}_nonce" for name in committed), *_salt(record, detail)}:
+            raise Damaged(DamageKind.DETAIL, f"record {index}", "it has detail that it committed to nowhere")
 
 
-def _opens(detail: Any, name: str, committed: object) -> bool:
-    if not isinstance(detail, Mapping):
-        return False
+def _salt(record: AccessRecord, detail: Mapping[str, Any]) -> tuple[str, ...]:
+    """The salt, where it is one and there is a commitment that it can belong to."""
+    salt = detail.get(_SALT)
+    committed = record.request_commitment or record.response_commitment
+    return (_SALT,) if committed and isinstance(salt, str) and _SALTS.fullmatch(salt) else ()
+
+
+def _opens(detail: Mapping[str, Any], name: str, committed: object) -> bool:
     if name not in detail:
         return True
     try:

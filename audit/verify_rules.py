@@ -5,8 +5,10 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Final, Self
 
+from audit.batch_lines import Line
 from audit.damage import Damaged, DamageKind
 from audit.record import AccessRecord, Kind
+from audit.verify_stream import StreamRules
 
 _FINAL: Final = "final"
 _CLOSES: Final[Mapping[str, str]] = MappingProxyType(
@@ -35,7 +37,13 @@ class Rules:
         self._scratch.execute(
             "CREATE TABLE closed (resource TEXT PRIMARY KEY, idx INTEGER, action TEXT) WITHOUT ROWID"
         )
+        self._scratch.execute(
+            "CREATE TABLE signed (contract TEXT, department TEXT, digest TEXT, PRIMARY KEY (contract, department)) "
+            "WITHOUT ROWID"
+        )
+        self._scratch.execute("CREATE TABLE granted (consent TEXT PRIMARY KEY, contract TEXT) WITHOUT ROWID")
         self._any_closed = False
+        self._streams = StreamRules(self._scratch)
 
     def __enter__(self) -> Self:
         return self
@@ -47,16 +55,52 @@ class Rules:
         """Return only if the record agrees with all that came before it; records come in order.
 
         Raises:
-            Damaged: a second decision about an exchange, or a release behind a fence.
+            Damaged: a second decision about an exchange, a release behind a fence, or one of which the log does not
+                show that both departments signed the contract and the person consented.
         """
         if record.kind is Kind.CONTROL and record.grpc_code in ("", "OK") and not record.reasons:
             self._control(index, record)
+        self._streams.check(index, record)
         if record.kind is Kind.DECISION:
             self._decide(index, record.exchange)
             if record.decision == "ALLOW":
                 self._release(index, record)
 
+    def check_line(self, index: int, record: AccessRecord, line: Line) -> None:
+        """Return only if what a batch released about one subject agrees with all that came before it.
+
+        Args:
+            index: of the batch's record, which `check` has seen.
+            record: the batch's record.
+            line: one of its lines.
+
+        Raises:
+            Damaged: as `check`.
+        """
+        if line.decision != "ALLOW":
+            return
+        where = f"line {line.index} of record {index}"
+        if not line.consent:
+            if record.legal_basis == "CONSENT" and not record.emergency:
+                words = "its legal basis is consent, and it names neither one nor an emergency"
+                raise Damaged(DamageKind.RULE, where, words)
+            return
+        name, position = str(line.consent.get("name")), line.consent.get("position")
+        if not isinstance(position, int) or position >= index:
+            raise Damaged(DamageKind.RULE, where, f"it rests on {name} as it was later")
+        self._require_granted(where, name, record.contract)
+        if self._any_closed and (found := self._closed(name)):
+            words = f"it allows what {found[1]} of {name} had ended in record {found[0]}"
+            raise Damaged(DamageKind.RULE, where, words)
+
     def _control(self, index: int, record: AccessRecord) -> None:
+        if record.action == "SignContract":
+            row = (record.resource, _department(record.caller), record.terms_digest)
+            self._scratch.execute("INSERT OR IGNORE INTO signed VALUES (?, ?, ?)", row)
+        elif record.action == "GrantConsent":
+            self._scratch.execute(
+                "INSERT OR IGNORE INTO granted VALUES (?, ?)", (record.resource, record.contract)
+            )
         if record.action in _CLOSES:
             self._any_closed = True
             final = _CLOSES[record.action] == _FINAL
@@ -92,6 +136,7 @@ class Rules:
                 f"record {index}",
                 "its legal basis is consent, and it names neither one nor an emergency",
             )
+        self._require_founded(index, record)
         if not self._any_closed:
             return
         for resource in _depends_on(record):
@@ -102,10 +147,31 @@ class Rules:
                     f"it allows what {found[1]} of {resource} had ended in record {found[0]}",
                 )
 
+    def _require_founded(self, index: int, record: AccessRecord) -> None:
+        query = "SELECT department FROM signed WHERE contract = ? AND digest = ?"
+        found = self._scratch.execute(query, (record.contract, record.terms_digest))
+        for party in sorted({record.provider, record.consumer} - {department for (department,) in found}):
+            words = (
+                f"it rests on {record.contract}, and no earlier record shows that {party} signed these terms"
+            )
+            raise Damaged(DamageKind.UNFOUNDED, f"record {index}", words)
+        for consent in record.consents:
+            self._require_granted(f"record {index}", str(consent.get("name")), record.contract)
+
+    def _require_granted(self, where: str, name: str, contract: str) -> None:
+        query = "SELECT 1 FROM granted WHERE consent = ? AND contract = ?"
+        if self._scratch.execute(query, (name, contract)).fetchone() is None:
+            words = f"it rests on {name}, and no earlier record shows that it was given to {contract}"
+            raise Damaged(DamageKind.UNFOUNDED, where, words)
+
     def _closed(self, resource: str) -> tuple[int, str] | None:
         query = "SELECT idx, action FROM closed WHERE resource = ?"
         found: tuple[int, str] | None = self._scratch.execute(query, (resource,)).fetchone()
         return found
+
+
+def _department(caller: str) -> str:
+    return f"departments/{caller.partition('/department/')[2].partition('/')[0]}"
 
 
 def _depends_on(record: AccessRecord) -> Iterator[str]:

@@ -78,4 +78,4 @@ class LedgerKeyMismatch(LedgerRefused):
 
 
 class DuplicateDecision(AlreadyExists):
-    """An exchange has its decision record already (exactly one decision record per exchange)."""
+    """An exchange has its decision record already (exactly one per exchange), or its stream the record of its end."""

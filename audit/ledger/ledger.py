@@ -12,7 +12,6 @@ import sqlalchemy as sa
 from prometheus_client import CollectorRegistry
 
 from audit.ledger.errors import (
-    DuplicateDecision,
     LedgerDamaged,
     LedgerForked,
     LedgerKeyMismatch,
@@ -21,13 +20,13 @@ from audit.ledger.errors import (
     LedgerUnpinned,
 )
 from audit.ledger.pin import Pin
-from audit.ledger.schema import METADATA, checkpoints, meta, records
+from audit.ledger.schema import METADATA, checkpoints, create_missing, meta
 from audit.ledger.sqlite import SqliteStore
 from audit.ledger.statements import Statements
 from audit.ledger.transaction import Commit, Transaction
 from audit.ledger.tree import Head, StoredTiles, load_edge, newest_checkpoint, require_progress
 from audit.metrics import LedgerMetrics
-from audit.record import Kind, milliseconds
+from audit.record import milliseconds
 from audit.tlog.checkpoint import Checkpoint, sign_checkpoint
 from audit.tlog.errors import TlogError
 from audit.tlog.keys import SignerKey, VerifierKey
@@ -73,6 +72,7 @@ class Ledger:
         clock: Callable[[], datetime],
         metadata: Sequence[sa.MetaData] = (),
         registry: CollectorRegistry | None = None,
+        report_head: bool = True,
         commit_timeout: float = 5.0,
     ) -> "Ledger":
         """Open the ledger, and create what is missing of it.
@@ -84,6 +84,7 @@ class Ledger:
             clock: returns the present time, UTC-aware.
             metadata: further tables that live in the same database and transactions.
             registry: where the metrics are registered; none are without it.
+            report_head: whether they include the size and age of the log, which all its processes report alike.
             commit_timeout: seconds that a transaction may take unless it names its own deadline.
 
         Raises:
@@ -104,7 +105,7 @@ class Ledger:
             store.close()
             raise
         if registry is not None:
-            ledger._metrics = LedgerMetrics(registry, ledger.newest, clock)
+            ledger._metrics = LedgerMetrics(registry, ledger.newest if report_head else None, clock)
         return ledger
 
     @property
@@ -246,7 +247,7 @@ class Ledger:
         try:
             self._write(transaction, tiles, head)
         except self._store.conflict as error:
-            raise self._duplicate(transaction) from error
+            raise transaction.contradiction() from error
         return head, growth.edge
 
     def _write(self, transaction: Transaction, tiles: list[tuple[int, int, bytes]], head: Head) -> None:
@@ -254,6 +255,8 @@ class Ledger:
             (self._sql.record, transaction.rows),
             (self._sql.reason, transaction.reasons),
             (self._sql.detail, transaction.details),
+            (self._sql.subject, transaction.subjects),
+            (self._sql.lines, transaction.lines),
             (self._sql.tile, tiles),
             (self._sql.checkpoint, [(head.size, head.root, head.note, head.at_ms)]),
         )
@@ -261,21 +264,11 @@ class Ledger:
             if rows:
                 self._store.run(transaction.connection, sql, rows)
 
-    def _duplicate(self, transaction: Transaction) -> Exception:
-        exchanges = [row[3] for row in transaction.rows if row[4] == Kind.DECISION]
-        query = sa.select(records.c.exchange).where(
-            records.c.kind == Kind.DECISION.value,
-            records.c.exchange.in_(exchanges),
-            records.c.idx < transaction.base,
-        )
-        found: str | None = transaction.connection.scalar(query)
-        return DuplicateDecision(found) if found else LedgerDamaged("a position of its log is taken")
-
     def _begin_log(self, metadata: Sequence[sa.MetaData]) -> None:
         connection = self._connection(time.monotonic() + self._timeout)
         with connection.begin():
             for each in metadata:
-                each.create_all(connection)
+                create_missing(connection, each)
             if not _meta(connection) and newest_checkpoint(connection) is None:
                 self._begin_empty(connection)
             self._check_meta(connection)
@@ -300,13 +293,16 @@ class Ledger:
     def _check_pin(self) -> None:
         if self._pin is None or self._seen is None:
             return
-        pinned, head = self._pin.read(), self._seen
-        if pinned is None and head.size:
-            raise LedgerUnpinned(self._pin.path, head.size)
-        if pinned and pinned.size > head.size:
-            raise LedgerRolledBack(head.size, pinned.size)
-        if pinned:
-            with self.read() as connection:
+        # Others may commit meanwhile. The pin, read before the database, is never ahead of it; and records that were
+        # there before it was looked for have one.
+        pinned = self._pin.read()
+        if pinned is None and self._seen.size:
+            raise LedgerUnpinned(self._pin.path, self._seen.size)
+        with self.read() as connection:
+            head = self.head(connection)
+            if pinned and pinned.size > head.size:
+                raise LedgerRolledBack(head.size, pinned.size)
+            if pinned:
                 _require_prefix(self.tree(connection), pinned)
         self._pin.offer(head.size, head.note)
         self._pin.flush()

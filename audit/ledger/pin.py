@@ -12,9 +12,11 @@ pin or the new one. Processes that share a pin take turns, and none replaces a n
 import fcntl
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from audit.ledger.errors import LedgerRefused, LedgerUnavailable
 from audit.tlog.checkpoint import Checkpoint, open_checkpoint
@@ -22,6 +24,8 @@ from audit.tlog.errors import TlogError
 from audit.tlog.keys import VerifierKey
 
 _MAX_BYTES = 1_000_000
+_TURN_WITHIN_S = 5.0
+_TURN_PAUSE_S = 0.002
 
 
 class Pin:
@@ -40,6 +44,7 @@ class Pin:
         self._wake = threading.Condition()
         self._wanted: tuple[int, bytes] = (-1, b"")
         self._written = -1
+        self._mine: tuple[int, ...] | None = None
         self._failed = False
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ledger-pin", daemon=True)
@@ -141,6 +146,7 @@ class Pin:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(self._path)
+            self._mine = self._trace()
             directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 os.fsync(directory)
@@ -148,11 +154,38 @@ class Pin:
                 os.close(directory)
 
     def _size_on_disk(self) -> int:
+        # What this process wrote last and nobody has touched since needs no reading, and no verifying, again.
+        if self._mine is not None and self._mine == self._trace():
+            return self._written
         pinned = self.read()
         return -1 if pinned is None else pinned.size
+
+    def _trace(self) -> tuple[int, ...] | None:
+        """What tells the file from any that replaced it or was written over it."""
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
         with self._path.with_name(f".{self._path.name}.lock").open("ab") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            deadline = time.monotonic() + _TURN_WITHIN_S
+            while not _locked(lock):
+                if time.monotonic() > deadline:
+                    # It was stopped, or its disk hangs: what it was about to pin is not, and must not go unnoticed.
+                    raise LedgerUnavailable(
+                        f"another process has held the lock of the pin {self._path} for {_TURN_WITHIN_S:.0f} s; "
+                        "find the one that hangs and end it"
+                    )
+                time.sleep(_TURN_PAUSE_S)
             yield
+
+
+def _locked(lock: IO[bytes]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -47,6 +47,15 @@ sa.Index(
     sqlite_where=is_decision,
     postgresql_where=is_decision,
 )
+is_stream_end: Final = records.c.kind == sa.literal_column("'STREAM_END'")
+"""Spelled as the partial index is that allows each exchange one."""
+sa.Index(
+    "records_one_stream_end",
+    records.c.exchange,
+    unique=True,
+    sqlite_where=is_stream_end,
+    postgresql_where=is_stream_end,
+)
 for _name in ("exchange", "resource"):
     sa.Index(
         f"records_{_name}",
@@ -64,6 +73,26 @@ record_reasons: Final = sa.Table(
     sa.Index("record_reasons_reason", "reason", "idx"),
     sqlite_with_rowid=False,
 )
+
+record_subjects: Final = sa.Table(
+    "record_subjects",
+    METADATA,
+    sa.Column("token", sa.Text, primary_key=True),
+    sa.Column("idx", sa.ForeignKey("records.idx"), primary_key=True),
+    sqlite_with_rowid=False,
+)
+"""The persons of a batch, by token: a record of one person says so in its own column."""
+
+batch_lines: Final = sa.Table(
+    "batch_lines",
+    METADATA,
+    sa.Column("idx", sa.ForeignKey("records.idx"), primary_key=True, autoincrement=False),
+    sa.Column("part", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("hashes", sa.LargeBinary, nullable=False),
+    sa.Column("lines", sa.LargeBinary, nullable=False),
+)
+"""What a batch decided about each subject (`audit.batch_lines`), 256 lines a row. A line may be erased at any time; the
+hashes stay, and so does what they prove of the other lines."""
 
 tiles: Final = sa.Table(
     "tiles",
@@ -102,6 +131,13 @@ meta: Final = sa.Table(
 
 INDEX_COLUMNS: Final = tuple(column.name for column in records.c)[3:]
 """The columns of `records` that `index_values` fills, in order."""
+
+
+def create_missing(connection: sa.Connection, metadata: sa.MetaData) -> None:
+    """Creates what there is not yet, of tables that an older version made too: `create_all` alone adds no index to those."""
+    metadata.create_all(connection)
+    for index in (index for table in metadata.sorted_tables for index in table.indexes):
+        index.create(connection, checkfirst=True)
 
 
 def index_values(record: AccessRecord, at_ms: int | None = None) -> tuple[Any, ...]:

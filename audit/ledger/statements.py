@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from audit.ledger.schema import checkpoints, details, record_reasons, records
+from audit.ledger.schema import batch_lines, checkpoints, details, record_reasons, record_subjects, records
 from audit.ledger.sqlite import SqliteStore
 from audit.ledger.tree import NEWEST
 
@@ -14,6 +14,8 @@ class Statements:
     record: str
     reason: str
     detail: str
+    subject: str
+    lines: str
     tile: str
     checkpoint: str
     newest: str
@@ -21,8 +23,8 @@ class Statements:
     @classmethod
     def compile(cls, store: SqliteStore) -> "Statements":
         """The statements in a store's dialect."""
-        tables = (records.insert(), record_reasons.insert(), details.insert())
-        inserts = (*tables, store.put_tiles(), checkpoints.insert())
+        tables = (records, record_reasons, details, record_subjects, batch_lines)
+        inserts = (*(each.insert() for each in tables), store.put_tiles(), checkpoints.insert())
         newest = NEWEST.compile(dialect=store.dialect, compile_kwargs={"literal_binds": True})
         texts = [str(each.compile(dialect=store.dialect)) for each in inserts]
         texts.append(str(newest))

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from audit.ledger import Ledger, LedgerUnavailable
-from tests.unit.audit.ledger_world import decision, ledger_in
+from tests.unit.audit.ledger_world import failure, ledger_in
 
 _ROOM = 200_000
 _PATIENCE = 60
@@ -31,7 +31,7 @@ def train(ledger: Ledger, number: int) -> bool:
     """Append a train of one to seven records; returns whether it was acknowledged."""
     size = 1 + number % 7
     try:
-        commit = ledger.transact(lambda tx: [tx.append(decision()) for _ in range(size)])
+        commit = ledger.transact(lambda tx: [tx.append(failure()) for _ in range(size)])
     except LedgerUnavailable as error:
         say(refused=type(error).__name__, message=error.message)
         return False

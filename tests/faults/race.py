@@ -13,14 +13,15 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import sqlalchemy as sa
 
+from audit.ledger import Transaction
 from audit.record import AccessRecord, Kind
 from gateway.config import Config
-from gateway.main import open_ledger
+from gateway.load import open_ledger
 from gateway.state.schema import consents
 from isthmus.identity import Identity
 from isthmus.ids import new_exchange
@@ -104,7 +105,7 @@ def run(folder: Path, *parties: tuple[str, int], timeout: float) -> list[Counter
 
 
 def populate(world: World, consent: Consent, count: int) -> Course:
-    """Gives so many people a row in the registry and a consent like `consent`, as one record of the ledger."""
+    """Gives so many people a row in the registry and a recorded consent like `consent`."""
     residents = [f"11010119910{number:07d}" for number in range(count)]
     with sqlite3.connect(world.folder / "people.db") as connection:
         rows = [(each, "居民", 1000, "上海", "不外传") for each in residents]
@@ -113,11 +114,16 @@ def populate(world: World, consent: Consent, count: int) -> Course:
     names = [str(ConsentName.new()) for _ in residents]
     tokens = SubjectTokens({1: b"\x11" * 32}, current=1)
     ledger = open_ledger(world.config, clock=now)
-    record = AccessRecord(exchange=str(new_exchange(now())), kind=Kind.CONTROL, action="GrantConsent")
+    record = AccessRecord(
+        exchange=str(new_exchange(now())),
+        kind=Kind.CONTROL,
+        contract=consent.contract,
+        action="GrantConsent",
+    )
 
-    def seed(transaction: object) -> None:
-        position = transaction.append(record)  # type: ignore[attr-defined]
-        connection: sa.Connection = transaction.connection  # type: ignore[attr-defined]
+    def seed(transaction: Transaction) -> None:
+        positions = [transaction.append(replace(record, resource=name)) for name in names]
+        connection = transaction.connection
         like = connection.execute(sa.select(consents).where(consents.c.name == consent.name)).mappings().one()
         connection.execute(
             consents.insert(),
@@ -128,7 +134,7 @@ def populate(world: World, consent: Consent, count: int) -> Course:
                     "subject_token": tokens.token("cn.resident-id", each),
                     "position": position,
                 }
-                for name, each in zip(names, residents, strict=True)
+                for name, each, position in zip(names, residents, positions, strict=True)
             ],
         )
 

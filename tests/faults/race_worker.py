@@ -25,7 +25,8 @@ import grpc
 from prometheus_client import CollectorRegistry
 
 from gateway.consents.withdraw import withdraw
-from gateway.main import Gateway, open_ledger
+from gateway.load import open_ledger
+from gateway.main import Gateway
 from gateway.state.change import Control
 from isthmus.pki import pinned_to
 from isthmus.status import from_rpc_error

@@ -12,7 +12,7 @@ import pytest
 from audit.ledger import Ledger, LedgerUnavailable
 from audit.verify import verify_ledger
 from tests.faults.test_ledger_processes import acknowledged, lines, stored, worker
-from tests.unit.audit.ledger_world import KEY, append, control, decision, ledger_in
+from tests.unit.audit.ledger_world import KEY, append, control, failure, ledger_in
 
 pytestmark = pytest.mark.fault
 
@@ -29,7 +29,7 @@ def limit_pages(ledger: Ledger, pages: int) -> None:
 
 def test_a_full_database_refuses_and_recovers_when_there_is_room(tmp_path: Path) -> None:
     with ledger_in(tmp_path) as ledger:
-        append(ledger, decision())
+        append(ledger, failure())
         used = int(sqlite3.connect(tmp_path / "ledger.db").execute("PRAGMA page_count").fetchone()[0])
         limit_pages(ledger, used + 10)
         large = [control("a", "x" * 60_000) for _ in range(3)]
@@ -55,7 +55,7 @@ def test_a_ledger_that_may_only_be_read_is_refused(tmp_path: Path) -> None:
     for directory in (tmp_path, *tmp_path.parents[:2]):
         directory.chmod(0o755)
     with ledger_in(tmp_path) as ledger:
-        append(ledger, decision())
+        append(ledger, failure())
     for file in tmp_path.iterdir():
         file.chmod(0o644)
     process = worker(tmp_path, 1, "unprivileged")

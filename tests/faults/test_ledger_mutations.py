@@ -17,7 +17,7 @@ from audit.lookup import commit_texts
 from audit.record import AccessRecord
 from audit.tlog.merkle import hash_leaf
 from audit.verify import verify_ledger
-from tests.unit.audit.ledger_world import KEY, OTHER_KEY, append, control, decision, denial, ledger_in
+from tests.unit.audit.ledger_world import KEY, OTHER_KEY, append, control, denial, failure, ledger_in
 
 pytestmark = pytest.mark.fault
 
@@ -28,8 +28,8 @@ CHECKPOINTS = (0, 1, 5, 40, 265, 270)
 
 
 def write(ledger: Ledger, batch: list[AccessRecord], detail: dict[str, str] | None) -> None:
-    """One transaction."""
-    ledger.transact(lambda tx: [tx.append(each, detail=detail) for each in batch])
+    """One transaction; the detail belongs to the records that commit to some."""
+    ledger.transact(lambda tx: [tx.append(each, detail=detail if each.change else None) for each in batch])
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +38,10 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("original")
     commitments, detail = commit_texts({"reason": "投诉 17 号"}, nonce=lambda: bytes(32))
     with ledger_in(directory) as ledger:
-        append(ledger, decision())
+        append(ledger, failure())
         for start in (1, *range(5, SIZE, 5)):
             batch = [
-                denial("NO_CONTRACT", "SYSTEM_NOT_LISTED") if index in DENIALS else decision()
+                denial("NO_CONTRACT", "SYSTEM_NOT_LISTED") if index in DENIALS else failure()
                 for index in range(start, (start // 5 + 1) * 5)
             ]
             if start == 100:
@@ -205,7 +205,7 @@ def test_exchanged_checkpoints_are_named(copy: Path, one: int, other: int) -> No
 def test_a_checkpoint_by_another_key_is_named(copy: Path, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     with ledger_in(tmp_path / "other", key=OTHER_KEY) as other:
-        append(other, decision())
+        append(other, failure())
         note = other.newest().note
     spoil(copy, ("UPDATE checkpoints SET note = ? WHERE size = 1", (note,)))
     assert damage(copy).where == "checkpoint 1"
@@ -283,7 +283,7 @@ def test_a_history_that_was_signed_twice_shows_against_a_checkpoint_from_outside
     original: Path, tmp_path: Path
 ) -> None:
     with ledger_in(tmp_path) as other:
-        append(other, decision())
+        append(other, failure())
         known = other.newest().note
     with pytest.raises(Damaged, match="other records"):
         verify_ledger(str(original), KEY.verifier, known=known)
@@ -323,9 +323,9 @@ def test_the_verifier_changes_nothing_and_needs_no_write_access(copy: Path, tmp_
 
 def test_the_verifier_reads_a_ledger_that_is_being_written(tmp_path: Path) -> None:
     with ledger_in(tmp_path) as ledger:
-        append(ledger, decision())
+        append(ledger, failure())
         assert verify_ledger(str(tmp_path / "ledger.db"), KEY.verifier).size == 1
-        append(ledger, decision())
+        append(ledger, failure())
         assert verify_ledger(str(tmp_path / "ledger.db"), KEY.verifier).size == 2
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from audit.tlog.checkpoint import open_checkpoint
 from audit.verify import verify_ledger
-from tests.unit.audit.ledger_world import KEY, append, decision, ledger_in
+from tests.unit.audit.ledger_world import KEY, append, failure, ledger_in
 
 pytestmark = pytest.mark.fault
 
@@ -89,4 +89,4 @@ def test_nothing_acknowledged_is_lost_when_a_process_is_killed(tmp_path: Path) -
     pin = open_checkpoint((tmp_path / "pin").read_bytes(), KEY.verifier).checkpoint
     assert pin.size <= verified.size
     with ledger_in(tmp_path, clock=lambda: datetime.now(UTC)) as ledger:
-        assert append(ledger, decision()) == [verified.size]
+        assert append(ledger, failure()) == [verified.size]

@@ -27,7 +27,7 @@ from tests.integration.audit_world import (
     audit_world_in,
     token,
 )
-from tests.unit.audit.ledger_world import KEY, OTHER_KEY, append, decision, denial
+from tests.unit.audit.ledger_world import KEY, OTHER_KEY, append, decision, denial, failure
 
 pytestmark = pytest.mark.integration
 
@@ -38,6 +38,14 @@ ROOT = Path(__file__).resolve().parents[2]
 def world(tmp_path: Path) -> Iterator[AuditWorld]:
     with audit_world_in(tmp_path) as world:
         append(world.server.ledger, decision(subject_token=token(RESIDENT)), denial("NO_CONTRACT"))
+        yield world
+
+
+@pytest.fixture
+def sound(tmp_path: Path) -> Iterator[AuditWorld]:
+    """A world whose log shows all that it rests on."""
+    with audit_world_in(tmp_path) as world:
+        append(world.server.ledger, failure(), denial("NO_CONTRACT"))
         yield world
 
 
@@ -128,31 +136,31 @@ def verify(location: object, world: AuditWorld, *arguments: str) -> Result:
     return CliRunner().invoke(app, ["audit", "verify", str(location), *vkey, *arguments])
 
 
-def test_verify_reads_a_ledger_offline(world: AuditWorld) -> None:
-    for location in (world.url, world.folder / "ledger.db"):
-        result = verify(location, world)
+def test_verify_reads_a_ledger_offline(sound: AuditWorld) -> None:
+    for location in (sound.url, sound.folder / "ledger.db"):
+        result = verify(location, sound)
         assert result.exit_code == 0, result.stderr
         assert "records      2" in result.stdout
-    told = json.loads(verify(world.url, world, "--json").stdout)
+    told = json.loads(verify(sound.url, sound, "--json").stdout)
     assert (told["verified"], told["records"], told["log"]) == (True, 2, "ledger.example/log")
 
 
-def test_verify_names_damage_and_fails(world: AuditWorld) -> None:
-    with sqlite3.connect(world.folder / "ledger.db") as connection:
+def test_verify_names_damage_and_fails(sound: AuditWorld) -> None:
+    with sqlite3.connect(sound.folder / "ledger.db") as connection:
         connection.execute("UPDATE records SET purpose = 'x' WHERE idx = 1")
     connection.close()
-    result = verify(world.url, world, "--json")
+    result = verify(sound.url, sound, "--json")
     assert result.exit_code == 1
     assert json.loads(result.stdout)["where"] == "record 1"
     assert "record 1: its column purpose" in result.stderr
 
 
-def test_verify_compares_with_a_checkpoint_from_outside(world: AuditWorld) -> None:
-    outside = world.folder / "outside"
-    outside.write_text(run(world, AUDITOR, "checkpoint").stdout)
-    assert verify(world.url, world, "--checkpoint", str(outside)).exit_code == 0
+def test_verify_compares_with_a_checkpoint_from_outside(sound: AuditWorld) -> None:
+    outside = sound.folder / "outside"
+    outside.write_text(run(sound, AUDITOR, "checkpoint").stdout)
+    assert verify(sound.url, sound, "--checkpoint", str(outside)).exit_code == 0
     outside.write_text("nonsense")
-    assert verify(world.url, world, "--checkpoint", str(outside)).exit_code == 1
+    assert verify(sound.url, sound, "--checkpoint", str(outside)).exit_code == 1
 
 
 @pytest.mark.parametrize("location", ["missing.db", "postgresql://host/db"])

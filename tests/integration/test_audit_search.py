@@ -24,7 +24,7 @@ from isthmus.rpc.paging import next_page_token
 from isthmus.status import from_rpc_error
 from isthmus.v1 import audit_service_pb2 as pb
 from isthmus.v1 import common_pb2
-from tests.integration.audit_calls import PERSON, at_rest, filled_world, indexes, leaves, stub
+from tests.integration.audit_calls import PERSON, TAXED, at_rest, filled_world, indexes, leaves, stub
 from tests.integration.audit_world import (
     AUDITOR,
     EDUCATION,
@@ -133,6 +133,44 @@ def test_what_an_officer_may_not_see_does_not_exist_for_it(world: AuditWorld) ->
                 call(name)
             assert caught.value.message == f"{name} does not exist, or you may not see it"
     assert officer.record("records/0").index == 0
+
+
+def test_a_department_cannot_tell_by_its_own_exchanges_whose_consent_a_record_is_about(
+    world: AuditWorld,
+) -> None:
+    """Two officers, an exchange with a person's token, and the person's consents under the same contract."""
+    person = token(RESIDENT)
+    consent = "consents/01a209c9-b5bc-464f-96c7-f488ff7ebc42"
+    about = {**TAXED, "subject_token": person}
+    given, ended = append(
+        world.ledger,
+        control("GrantConsent", consent, **about),
+        control(
+            "WithdrawConsent", consent, **about, exchange="exchanges/01a209c9-b5bc-764f-96c7-f488ff7ebc42"
+        ),
+    )
+    filters = [
+        "",
+        f"subject_token = {person}",
+        f"subject_token != {person}",
+        f"resource = {consent}",
+        "action = WithdrawConsent",
+        "kind = CONTROL",
+        f"index = {ended}",
+        "exchange = exchanges/01a209c9-b5bc-764f-96c7-f488ff7ebc42",
+    ]
+    for officer in map(world.audit, (TAX, REGISTRY)):
+        assert 1 in indexes(officer.records(f"subject_token = {person}"))
+        assert indexes(officer.records("kind = CONTROL")) == [3]
+        for filter_ in filters:
+            assert not {given, ended} & set(indexes(officer.records(filter_)))
+        assert not {given, ended} & set(indexes(officer.records(subject=PERSON, reason="投诉")))
+        for call in (officer.record, officer.proof):
+            for name in (f"records/{ended}", leaves(world)[ended].exchange):
+                with pytest.raises(NotFound):
+                    call(name)
+    for filter_ in filters[1:2] + filters[3:6]:
+        assert {given, ended} & set(indexes(world.audit(AUDITOR).records(filter_)))
 
 
 def test_a_search_is_itself_a_record_that_only_auditors_see(world: AuditWorld) -> None:

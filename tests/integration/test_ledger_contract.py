@@ -19,6 +19,7 @@ from audit.ledger import (
 )
 from audit.ledger.schema import details, record_reasons, records
 from audit.ledger.tree import NEWEST
+from audit.lookup import commit_texts
 from audit.record import AccessRecord, LeafTooLarge
 from audit.tlog.checkpoint import open_checkpoint
 from audit.tlog.merkle import hash_leaf, root_of
@@ -190,7 +191,8 @@ def test_reasons_are_found_in_the_transaction_that_wrote_them(ledger: Ledger) ->
 
 
 def test_detail_can_be_erased_without_breaking_the_log(ledger: Ledger, url: str) -> None:
-    ledger.transact(lambda tx: tx.append(decision(), detail={"request_nonce": "00", "说明": "可删除"}))
+    commitments, detail = commit_texts({"reason": "可删除"})
+    ledger.transact(lambda tx: tx.append(control("ListRecords", "", change=commitments), detail=detail))
     ledger.transact(lambda tx: tx.connection.execute(details.delete()).rowcount)
     assert verify_ledger(url, KEY.verifier).size == 1
 

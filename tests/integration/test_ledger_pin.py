@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -186,3 +187,56 @@ def test_processes_that_share_a_pin_keep_the_newest(tmp_path: Path) -> None:
             append(one, decision())
             append(two, decision())
     assert pinned(tmp_path) == 20
+
+
+def test_records_that_others_write_while_a_process_opens_the_ledger_are_no_rollback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Pin.read
+
+    with ledger_in(tmp_path) as busy:
+        append(busy, decision())
+
+        def read_late(pin: Pin) -> Checkpoint | None:
+            monkeypatch.undo()
+            append(busy, decision(), decision())
+            assert busy._pin is not None
+            busy._pin.flush()
+            return read(pin)
+
+        monkeypatch.setattr(Pin, "read", read_late)
+        with ledger_in(tmp_path) as opened:
+            assert opened.newest().size == pinned(tmp_path) == 3
+
+
+def test_a_log_that_others_begin_while_a_process_opens_it_has_its_pin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Pin.read
+
+    def read_early(pin: Pin) -> Checkpoint | None:
+        monkeypatch.undo()
+        found = read(pin)
+        with ledger_in(tmp_path) as other:
+            append(other, decision())
+        return found
+
+    monkeypatch.setattr(Pin, "read", read_early)
+    with ledger_in(tmp_path) as opened:
+        assert opened.newest().size == pinned(tmp_path) == 1
+
+
+def test_a_process_that_hangs_with_the_pin_does_not_let_others_go_on_unpinned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("audit.ledger.pin._TURN_WITHIN_S", 0.05)
+    with ledger_in(tmp_path) as ledger:
+        append(ledger, decision())
+        with (tmp_path / ".pin.lock").open("ab") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            with pytest.raises(LedgerUnavailable, match="held the lock of the pin"):
+                for _ in range(1000):
+                    append(ledger, decision())
+        size = ledger.newest().size
+        assert append(ledger, decision()) == [size]
+    assert pinned(tmp_path) == size + 1

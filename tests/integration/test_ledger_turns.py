@@ -19,7 +19,7 @@ from audit.record import AccessRecord
 from audit.tlog.merkle import hash_leaf, root_of
 from audit.verify import verify_ledger
 from tests.integration.ledger_stores import STORES, empty_database, leaves, open_ledger
-from tests.unit.audit.ledger_world import KEY, NOTES, append, decision, ledger_in
+from tests.unit.audit.ledger_world import KEY, NOTES, append, failure, ledger_in
 
 pytestmark = pytest.mark.integration
 
@@ -37,10 +37,10 @@ def ledger(url: str) -> Iterator[Ledger]:
 
 
 def test_a_reader_sees_one_moment_and_cannot_write(ledger: Ledger) -> None:
-    append(ledger, decision())
+    append(ledger, failure())
     with ledger.read() as connection:
         assert ledger.head(connection).size == 1
-        append(ledger, decision())
+        append(ledger, failure())
         assert ledger.head(connection).size == 1
     assert ledger.newest().size == 2
     with ledger.read() as connection, pytest.raises(sa.exc.DBAPIError, match="readonly"):
@@ -59,7 +59,7 @@ def test_a_reader_that_takes_too_long_is_stopped(ledger: Ledger) -> None:
 
 def test_several_ledgers_of_one_database_take_turns_and_notice_each_other(ledger: Ledger, url: str) -> None:
     other = open_ledger(url)
-    positions = [append(each, decision())[0] for each in (ledger, other, other, ledger, other, ledger)]
+    positions = [append(each, failure())[0] for each in (ledger, other, other, ledger, other, ledger)]
     other.close()
     assert positions == list(range(6))
     assert verify_ledger(url, KEY.verifier).size == 6
@@ -70,10 +70,10 @@ def test_time_never_goes_back_in_the_log_whatever_a_process_s_clock_says(url: st
     ahead = open_ledger(url, clock=lambda: noon)
     behind = open_ledger(url, clock=lambda: noon - timedelta(seconds=1))
     far_behind = open_ledger(url, clock=lambda: noon - timedelta(seconds=61))
-    append(ahead, decision())
+    append(ahead, failure())
     assert behind.transact(lambda transaction: transaction.now).value == noon
     with pytest.raises(LedgerUnavailable, match="0:01:01 behind the log; set the clocks right"):
-        append(far_behind, decision())
+        append(far_behind, failure())
     for each in (ahead, behind, far_behind):
         each.close()
 
@@ -82,7 +82,7 @@ def test_a_locked_ledger_refuses_in_time_and_recovers_by_itself(ledger: Ledger, 
     other, held, release = open_ledger(url), threading.Event(), threading.Event()
 
     def hold(tx: Transaction) -> None:
-        tx.append(decision())
+        tx.append(failure())
         held.set()
         release.wait(30)
 
@@ -91,13 +91,13 @@ def test_a_locked_ledger_refuses_in_time_and_recovers_by_itself(ledger: Ledger, 
     held.wait(30)
     started = time.monotonic()
     with pytest.raises(LedgerUnavailable) as caught:
-        ledger.transact(lambda tx: tx.append(decision()), deadline_s=0.3)
+        ledger.transact(lambda tx: tx.append(failure()), deadline_s=0.3)
     assert time.monotonic() - started < 3
     assert caught.value.reason.name == "LEDGER_UNAVAILABLE"
     release.set()
     holder.join()
     other.close()
-    assert append(ledger, decision()) == [1]
+    assert append(ledger, failure()) == [1]
 
 
 def test_threads_of_one_process_wait_for_their_turn_only_until_their_deadline(ledger: Ledger) -> None:
@@ -111,25 +111,25 @@ def test_threads_of_one_process_wait_for_their_turn_only_until_their_deadline(le
     holder.start()
     held.wait(30)
     with pytest.raises(LedgerUnavailable, match="other transactions"):
-        ledger.transact(lambda tx: tx.append(decision()), deadline_s=0.05)
+        ledger.transact(lambda tx: tx.append(failure()), deadline_s=0.05)
     release.set()
     holder.join()
-    assert append(ledger, decision()) == [0]
+    assert append(ledger, failure()) == [0]
 
 
 def test_work_that_outlasts_its_deadline_is_not_committed(ledger: Ledger) -> None:
     def work(tx: Transaction) -> None:
-        tx.append(decision())
+        tx.append(failure())
         threading.Event().wait(0.2)
 
     with pytest.raises(LedgerUnavailable, match="longer than it may"):
         ledger.transact(work, deadline_s=0.1)
     assert leaves(ledger) == []
-    assert append(ledger, decision()) == [0]
+    assert append(ledger, failure()) == [0]
 
 
 def test_a_short_deadline_does_not_shorten_later_transactions(ledger: Ledger, url: str) -> None:
-    ledger.transact(lambda tx: tx.append(decision()), deadline_s=0.2)
+    ledger.transact(lambda tx: tx.append(failure()), deadline_s=0.2)
     other, held = open_ledger(url), threading.Event()
 
     def hold(tx: Transaction) -> None:
@@ -139,7 +139,7 @@ def test_a_short_deadline_does_not_shorten_later_transactions(ledger: Ledger, ur
     holder = threading.Thread(target=other.transact, args=(hold,))
     holder.start()
     held.wait(30)
-    assert append(ledger, decision()) == [1]
+    assert append(ledger, failure()) == [1]
     holder.join()
     other.close()
 
@@ -151,7 +151,7 @@ def test_many_may_open_a_new_ledger_at_once(url: str) -> None:
     def begin() -> None:
         try:
             opened.append(open_ledger(url))
-            append(opened[-1], decision())
+            append(opened[-1], failure())
         except Exception as error:  # noqa: BLE001 - the thread hands it to the test
             failures.append(error)
 
@@ -189,7 +189,7 @@ def test_any_interleaving_with_restarts_and_failures_gives_one_sound_log(
     expected: list[str] = []
     with ledger_in(directory) as left, ledger_in(directory) as right:
         for who, count in steps:
-            batch = [decision() for _ in range(count)]
+            batch = [failure() for _ in range(count)]
             if who == "restart":
                 with ledger_in(directory) as fresh:
                     append(fresh, *batch)

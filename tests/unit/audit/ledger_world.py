@@ -78,6 +78,29 @@ def denial(*reasons: str, **changes: Any) -> AccessRecord:
     return decision(**{**values, "grpc_code": "PERMISSION_DENIED", **changes})
 
 
+def failure(**changes: Any) -> AccessRecord:
+    """The record of an exchange that failed: it rests on nothing."""
+    values = {"decision": "ERROR", "fields": (), "row_count": 0, "grpc_code": "UNAVAILABLE"}
+    return decision(**{**values, **changes})
+
+
+def signatures(**changes: Any) -> tuple[AccessRecord, AccessRecord]:
+    """The records by which both departments signed the contract that `decision` rests on."""
+    found = decision()
+    about = {"consumer": found.consumer, "provider": found.provider, "dataset": found.dataset}
+    about |= {"contract": found.contract, "terms_digest": found.terms_digest, **changes}
+    one, other = (
+        control(
+            "SignContract",
+            about["contract"],
+            **about,
+            caller=f"spiffe://data.example/department/{name}/officer/li",
+        )
+        for name in ("education", "civil-registry")
+    )
+    return one, other
+
+
 def control(action: str, resource: str, **changes: Any) -> AccessRecord:
     """The record of a control call that was carried out."""
     record = AccessRecord(

@@ -176,7 +176,7 @@ def test_every_field_has_a_use() -> None:
         "mode": "MODE_QUERY",
         "kind": "CONTROL",
     }
-    samples |= {"reason": "REASON_NO_CONTRACT", "legal_basis": "CONSENT"}
+    samples |= {"reason": "REASON_NO_CONTRACT", "legal_basis": "CONSENT", "stream": "OPEN"}
     for field in FIELDS:
         for operator in ("=", "!=", ":"):
             compile_filter(f'{field} {operator} "{samples.get(field, "x")}"')

@@ -36,6 +36,7 @@ def of_field(name: str, kind: str) -> st.SearchStrategy[Any]:
         "at": st.dictionaries(TEXT, TIMES, max_size=3),
         "base": st.none() | NUMBERS,
         "change": st.dictionaries(TEXT, JSON, max_size=3),
+        "outcomes": st.dictionaries(TEXT, NUMBERS, max_size=3),
         "fields": PAIRS,
         "consents": st.lists(st.dictionaries(TEXT, TEXT | NUMBERS, max_size=3), max_size=3).map(tuple),
         "reasons": st.lists(TEXT, max_size=3).map(tuple),

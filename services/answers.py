@@ -4,16 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from isthmus.reasons import Reason
-from isthmus.v1 import common_pb2
 from isthmus.v1.department_service_pb2 import FetchOutcome
 from isthmus.v1.exchange_service_pb2 import VERDICT_NO, VERDICT_UNKNOWN, VERDICT_YES, Verdict
 from services.plan import Condition, ItemPlan, Shape
 from services.tables import quoted
 from services.values import UnfitValue
+from services.wire import NULL, row_entry
 
 Rows = Sequence[Sequence[Any]]
-
-_NULL = common_pb2.Value()
 
 
 class UnfitField(Exception):
@@ -41,17 +39,26 @@ def answer(plan: ItemPlan, rows: Rows) -> FetchOutcome:
     Raises:
         UnfitField: a stored value is not of its declared type.
     """
-    # A row that the contract's filters leave out is as if it were not there: not even its existence is told.
-    visible = [row for row in rows if all(_holds(each, row) for each in plan.filters)]
+    seen = visible(plan.filters, rows)
     if plan.question is not None:
-        return FetchOutcome(subject_known=bool(visible), verdict=verdict(plan.question, visible))
-    row_set = common_pb2.RowSet(columns=plan.shape.columns, rows=[_row(plan.shape, row) for row in visible])
+        return FetchOutcome(subject_known=bool(seen), verdict=verdict(plan.question, seen))
     return FetchOutcome(
-        subject_known=bool(visible),
+        subject_known=bool(seen),
         columns=plan.shape.columns,
-        row_set=row_set.SerializeToString(),
-        row_count=len(visible),
+        row_set=plan.shape.head + b"".join([_row(plan.shape, row) for row in seen]),
+        row_count=len(seen),
     )
+
+
+def visible(filters: Sequence[Condition], rows: Rows) -> Rows:
+    """The rows of which every filter holds. Another row is as if it were not there: not even its existence is told.
+
+    Raises:
+        UnfitField: a stored value is not of its declared type.
+    """
+    for each in filters:
+        rows = [row for row in rows if _holds(each, row)]
+    return rows
 
 
 def verdict(question: Condition, rows: Rows) -> Verdict.ValueType:
@@ -69,11 +76,11 @@ def _holds(condition: Condition, row: Sequence[Any]) -> bool | None:
         raise UnfitField(condition.field) from None
 
 
-def _row(shape: Shape, row: Sequence[Any]) -> common_pb2.Row:
-    values = []
+def _row(shape: Shape, row: Sequence[Any]) -> bytes:
+    cells = []
     for field in shape.fields:
         try:
-            values.append(_NULL if field.index is None else field.release(row[field.index]))
-        except UnfitValue:
+            cells.append(NULL if field.index is None else field.cell(row[field.index]))
+        except (UnfitValue, UnicodeError):
             raise UnfitField(field.name) from None
-    return common_pb2.Row(values=values)
+    return row_entry(b"".join(cells))

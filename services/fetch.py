@@ -1,52 +1,30 @@
 """Serving a grant: verify, veto, look up, transform, sign, write the journal line, and only then answer."""
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Final
-
-import structlog
+from collections.abc import Sequence
+from contextlib import closing
+from datetime import datetime
+from functools import partial
 
 from isthmus.canonical import sha256_hex
-from isthmus.errors import DeadlineExceeded, PermissionDenied, Unavailable
+from isthmus.errors import DeadlineExceeded, PermissionDenied
 from isthmus.identity import Identity
-from isthmus.pki.credentials import Credentials
 from isthmus.reasons import Reason
 from isthmus.terms import rfc3339
-from isthmus.v1.common_pb2 import Mode
+from isthmus.v1.common_pb2 import MODE_BATCH
 from isthmus.v1.department_service_pb2 import FetchOutcome, FetchResponse
 from services.answers import UnfitField, answer, refusal
+from services.batch import answer_batch, known_subjects
 from services.grant_items import GrantItem
-from services.grants import Grant, GrantVerifier, refuse
-from services.journal import Journal, JournalUnavailable, Line, Replayed
-from services.manifest import ManifestError, SourceSettings
-from services.metrics import OTHER, NodeMetrics
-from services.plan import ItemPlan, Planner
-from services.receipts import Answered, receipt_payload, sign_receipt
-from services.source import Rows, Source, SourceTimeout, SourceUnavailable
+from services.grants import Grant
+from services.journal import Line
+from services.limits import Budget
+from services.parts import NodeParts, journal_line
+from services.plan import ItemPlan
+from services.receipts import Answered, answered, members_of, receipt_payload, sign_receipt
+from services.source import Rows
 from services.veto import Veto
 
-_RETRY: Final = timedelta(seconds=2)
-_NOTHING: Final = Rows()
-
 _GroupKey = tuple[str, tuple[str, ...]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeParts:
-    """What a node is made of; `department` is `departments/{department}`, `clock` returns UTC-aware times."""
-
-    department: str
-    credentials: Credentials
-    clock: Callable[[], datetime]
-    grants: GrantVerifier
-    planner: Planner
-    source: Source
-    limits: SourceSettings
-    journal: Journal
-    metrics: NodeMetrics
-    log: structlog.typing.FilteringBoundLogger
 
 
 class Fetcher:
@@ -56,7 +34,7 @@ class Fetcher:
         self._parts = parts
 
     def fetch(self, token: str, *, caller: Identity) -> FetchResponse:
-        """Answers every item of a grant, in its order; a BATCH has an outcome for each subject.
+        """Answers every item of a grant, in its order.
 
         Args:
             token: the grant, a JWS.
@@ -69,21 +47,20 @@ class Fetcher:
         """
         try:
             grant = self._parts.grants.verify(token, caller=caller)
-            answers = _flatten(self._answer(grant))
-            return self._conclude(grant, answers)
+            return self._conclude(grant, self._answer(grant))
         except PermissionDenied:
             self._parts.metrics.grants_refused.inc()
             raise
 
-    def _answer(self, grant: Grant) -> Iterator[list[Answered]]:
+    def _answer(self, grant: Grant) -> list[Answered]:
         plans = [self._plan(item) for item in grant.items]
-        found = self._look_up([plan for plan in plans if isinstance(plan, ItemPlan)])
-        budget = _Budget(self._parts.limits)
-        for item, plan in zip(grant.items, plans, strict=True):
-            yield [
-                Answered(item.exchange, budget.spend(self._outcome(plan, subject.id, found)))
-                for subject in item.subjects
-            ]
+        singles = [each for each in plans if isinstance(each, ItemPlan) and each.item.mode != MODE_BATCH]
+        found = self._look_up(singles)
+        budget = Budget(self._parts.limits)
+        return [
+            answered(item, budget.spend(self._outcome(plan, found, budget)))
+            for item, plan in zip(grant.items, plans, strict=True)
+        ]
 
     def _plan(self, item: GrantItem) -> ItemPlan | FetchOutcome:
         try:
@@ -96,141 +73,82 @@ class Fetcher:
         groups: dict[_GroupKey, dict[str, None]] = {}
         for plan in plans:
             subjects = groups.setdefault((plan.dataset.id, plan.needed), {})
-            subjects.update(dict.fromkeys(each.id for each in plan.item.subjects))
-        return {key: self._timed(key, list(subjects)) for key, subjects in groups.items()}
-
-    def _timed(self, key: _GroupKey, subjects: Sequence[str]) -> Rows:
-        metrics, started = self._parts.metrics, time.perf_counter()
-        try:
-            rows = self._parts.source.fetch(*key, subjects)
-        except (SourceUnavailable, ManifestError) as error:
-            metrics.query_failures.labels(key[0]).inc()
-            metrics.source_up.set(int(isinstance(error, SourceTimeout)))
-            self._parts.log.warning("lookup failed", dataset=key[0], problem=str(error))
-            if isinstance(error, SourceTimeout):
-                raise DeadlineExceeded(Reason.DEPARTMENT_TIMEOUT, str(error)) from None
-            raise Unavailable(
-                Reason.DEPARTMENT_UNAVAILABLE,
-                "the department's database does not answer; nothing was served, try again later",
-                retry_after=_RETRY,
-            ) from None
-        metrics.source_up.set(1)
-        metrics.query_seconds.labels(key[0]).observe(time.perf_counter() - started)
-        return rows
+            subjects.update(dict.fromkeys(plan.item.subjects.ids))
+        return {
+            key: self._parts.look_up(key[0], partial(self._parts.source.fetch, *key, list(subjects)))
+            for key, subjects in groups.items()
+        }
 
     def _outcome(
-        self, plan: ItemPlan | FetchOutcome, subject: str, found: dict[_GroupKey, Rows]
+        self, plan: ItemPlan | FetchOutcome, found: dict[_GroupKey, Rows], budget: Budget
     ) -> FetchOutcome:
         if isinstance(plan, FetchOutcome):
             return plan
-        rows = found.get((plan.dataset.id, plan.needed), _NOTHING)
+        try:
+            if plan.item.mode == MODE_BATCH:
+                return self._batch(plan, budget)
+            return self._single(plan, found[plan.dataset.id, plan.needed])
+        except UnfitField as error:
+            return refusal(str(error))
+
+    def _single(self, plan: ItemPlan, rows: Rows) -> FetchOutcome:
+        (subject,) = plan.item.subjects.ids
         if subject in rows.too_many:
             most = self._parts.limits.max_rows_per_subject
             return refusal(f"the subject has more rows than max_rows_per_subject = {most} of the node allows")
+        return answer(plan, rows.rows.get(subject, ()))
+
+    def _batch(self, plan: ItemPlan, budget: Budget) -> FetchOutcome:
+        def look_up() -> FetchOutcome:
+            key = plan.dataset.id, plan.needed
+            with closing(self._parts.source.parts(*key, plan.item.subjects.ids)) as parts:
+                return answer_batch(plan, parts, budget)
+
         try:
-            return answer(plan, rows.rows.get(subject, ()))
-        except UnfitField as error:
-            return refusal(str(error))
+            return self._parts.look_up(plan.dataset.id, look_up)
+        except DeadlineExceeded as error:
+            # Many subjects take long without harm to the database; the other items have their answers already.
+            return refusal(error.message, Reason.DEPARTMENT_TIMEOUT)
 
     def _conclude(self, grant: Grant, answers: Sequence[Answered]) -> FetchResponse:
         parts, served_at = self._parts, self._parts.clock()
         payload = receipt_payload(
-            department=parts.department, grant=grant.id, served_at=served_at, answers=answers
+            department=parts.department, grant=grant.id, served_at=served_at, members=members_of(answers)
         )
         response = FetchResponse(
             outcomes=[each.outcome for each in answers], receipt=sign_receipt(payload, parts.credentials)
         )
         # Last, so that no line claims an answer that was never made; and before the answer leaves.
-        try:
-            parts.journal.write(journal_lines(grant, answers, served_at=served_at))
-        except Replayed:
-            raise refuse("was used before; every exchange needs a grant of its own") from None
-        except JournalUnavailable as error:
-            parts.log.error("journal failed", problem=str(error))
-            raise Unavailable(
-                Reason.DEPARTMENT_UNAVAILABLE,
-                "the department's journal cannot be written; nothing was served, try again later",
-                retry_after=_RETRY,
-            ) from None
-        self._count(grant, answers)
+        parts.write_lines(journal_lines(grant, answers, served_at=served_at))
+        for each in answers:
+            parts.count(each.item, _by_label(each), each.outcome.row_count)
         return response
 
-    def _count(self, grant: Grant, answers: Sequence[Answered]) -> None:
-        metrics, position = self._parts.metrics, 0
-        for item in grant.items:
-            mode = Mode.Name(item.mode).removeprefix("MODE_")
-            known = self._parts.planner.knows(item.dataset)
-            dataset = item.dataset.dataset if known else OTHER
-            for each in answers[position : position + len(item.subjects)]:
-                metrics.items.labels(dataset, mode, _label(each.outcome)).inc()
-                metrics.rows.labels(dataset).inc(each.outcome.row_count)
-            position += len(item.subjects)
 
-
-class _Budget:
-    """What one answer may still hold. An outcome that no longer fits is refused, and the others stay."""
-
-    def __init__(self, limits: SourceSettings) -> None:
-        self._limits = limits
-        self._rows = limits.max_rows_per_answer
-        self._bytes = limits.max_answer_bytes
-
-    def spend(self, outcome: FetchOutcome) -> FetchOutcome:
-        size = outcome.ByteSize()
-        if size > self._limits.max_answer_bytes:
-            most = self._limits.max_answer_bytes
-            return refusal(f"the rows take {size} bytes; max_answer_bytes = {most} of the node allows fewer")
-        if outcome.row_count > self._rows or size > self._bytes:
-            name = "max_rows_per_answer" if outcome.row_count > self._rows else "max_answer_bytes"
-            most = getattr(self._limits, name)
-            # Another train, or fewer subjects at once, may have room: so this one is worth another try.
-            return refusal(
-                f"one answer may hold no more than {name} = {most}; ask again, or for fewer subjects at once",
-                Reason.OVERLOADED,
-            )
-        self._rows -= outcome.row_count
-        self._bytes -= size
-        return outcome
-
-
-def _flatten(parts: Iterator[list[Answered]]) -> list[Answered]:
-    return [each for part in parts for each in part]
-
-
-def _label(outcome: FetchOutcome) -> str:
+def _by_label(each: Answered) -> dict[str, int]:
+    """How many subjects of an item came to what."""
+    subjects, outcome = len(each.item.subjects.ids), each.outcome
     if outcome.refused:
-        return Reason(outcome.refused).name
-    return "served" if outcome.subject_known else "unknown"
+        return {Reason(outcome.refused).name: subjects}
+    known = known_subjects(outcome) if each.item.mode == MODE_BATCH else int(outcome.subject_known)
+    counts = {"served": known, "unknown": subjects - known}
+    return {label: count for label, count in counts.items() if count}
 
 
 def journal_lines(grant: Grant, answers: Sequence[Answered], *, served_at: datetime) -> list[Line]:
-    """A line for each item of a grant, from the outcomes of its subjects."""
-    lines, position = [], 0
-    for item in grant.items:
-        part = answers[position : position + len(item.subjects)]
-        position += len(item.subjects)
-        refused = [each for each in part if each.outcome.refused]
-        digests = "".join(each.digest for each in part if not each.outcome.refused)
-        lines.append(
-            Line(
-                exchange=item.exchange,
-                grant_id=grant.id,
-                served_at=rfc3339(served_at),
-                gateway=grant.gateway.uri,
-                consumer=item.consumer,
-                system=item.system,
-                contract=str(item.contract),
-                terms_digest=item.terms_digest,
-                dataset=str(item.dataset),
-                purpose=item.purpose,
-                mode=Mode.Name(item.mode).removeprefix("MODE_"),
-                fields=tuple((each.name, str(each.transform)) for each in item.fields),
-                subject_tokens=tuple(each.token for each in item.subjects),
-                served=len(part) - len(refused),
-                refused=len(refused),
-                refusals=tuple(dict.fromkeys(Reason(each.outcome.refused).name for each in refused)),
-                row_count=sum(each.outcome.row_count for each in part),
-                digest=sha256_hex(digests.encode("ascii")),
-            )
-        )
-    return lines
+    """A line for each item of a grant, from its outcome."""
+    return [_line(grant, each, rfc3339(served_at)) for each in answers]
+
+
+def _line(grant: Grant, each: Answered, served_at: str) -> Line:
+    outcome, subjects = each.outcome, len(each.item.subjects.ids)
+    return journal_line(
+        grant,
+        each.item,
+        served_at=served_at,
+        served=0 if outcome.refused else subjects,
+        refused=subjects if outcome.refused else 0,
+        refusals=(Reason(outcome.refused).name,) if outcome.refused else (),
+        row_count=outcome.row_count,
+        digest=sha256_hex(each.digest.encode("ascii")),
+    )

@@ -1,30 +1,37 @@
 """Reading the items of a grant: form and bounds, with the exact place of what is wrong."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Final
 
 from isthmus.errors import IsthmusError
 from isthmus.names import ContractName, DatasetName, DepartmentName, ExchangeName, SystemName
-from isthmus.terms import json_to_predicate, parse_rfc3339
+from isthmus.terms import json_to_predicate
 from isthmus.transforms import Transform
-from isthmus.v1.common_pb2 import MODE_BATCH, MODE_QUERY, MODE_VERIFY, Mode, Predicate
+from isthmus.v1.common_pb2 import MODE_BATCH, MODE_QUERY, MODE_STREAM, MODE_VERIFY, Mode, Predicate
+from services.grant_subjects import MAX_SUBJECTS, GrantedSubjects, read_subjects
+from services.members import GrantFormError, Members
 
 MAX_ITEMS: Final = 1_024
-MAX_SUBJECTS: Final = 10_000
 MAX_FIELDS: Final = 512
 MAX_FILTERS: Final = 16
 MAX_VALUES: Final = 100
+MAX_RESUME: Final = 1_024
+"""Characters of a resume token, as in exchange_service.proto."""
 
 _MAX_REMEMBERED: Final = 4_096
 
-_MODES: Final = {"QUERY": MODE_QUERY, "VERIFY": MODE_VERIFY, "BATCH": MODE_BATCH}
-_UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-_SCHEME: Final = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")
-_TOKEN: Final = re.compile(r"[0-9]{1,9}\.[0-9a-f]{32}")
+_MODES: Final[Mapping[str, Mode.ValueType]] = {
+    "QUERY": MODE_QUERY,
+    "VERIFY": MODE_VERIFY,
+    "BATCH": MODE_BATCH,
+}
+_STREAM_MODES: Final[Mapping[str, Mode.ValueType]] = {"STREAM": MODE_STREAM}
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+_RESUME: Final = re.compile(r"[A-Za-z0-9_-]+")
 _ITEM: Final = frozenset(
     [
         "exchange",
@@ -41,10 +48,17 @@ _ITEM: Final = frozenset(
         "predicate",
     ]
 )
+_STREAM_ITEM: Final = _ITEM | {"filters", "encoding", "resume"}
 
 
-class GrantFormError(ValueError):
-    """A member of a grant is missing, malformed or out of bounds. The message names it and no value."""
+class Encoding(StrEnum):
+    """How a stream's rows are written."""
+
+    ROWS = "ROWS"
+    ARROW = "ARROW"
+
+
+_ENCODINGS: Final[Mapping[str, Encoding]] = {each.value: each for each in Encoding}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +69,12 @@ class GrantedField:
     transform: Transform
 
 
-@dataclass(frozen=True, slots=True)
-class GrantedSubject:
-    """A subject: its scheme, its canonical identifier, and the token that stands for it in records."""
-
-    scheme: str
-    id: str
-    token: str
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GrantItem:
-    """One exchange that the gateway has admitted."""
+    """One exchange that the gateway has admitted.
+
+    `filters` (the caller's, besides the contract's `row_filters`), `encoding` and `resume` belong to a stream.
+    """
 
     exchange: str
     mode: Mode.ValueType
@@ -78,71 +86,45 @@ class GrantItem:
     purpose: str
     fields: tuple[GrantedField, ...]
     row_filters: tuple[Predicate, ...]
-    subjects: tuple[GrantedSubject, ...]
+    subjects: GrantedSubjects
     predicate: Predicate | None
-
-
-class Members:
-    """The members of a JSON object, read with the place in every error."""
-
-    def __init__(self, content: object, place: str, *, allowed: set[str] | frozenset[str]) -> None:
-        if not isinstance(content, dict):
-            raise GrantFormError(f"{place} must be an object")
-        if content.keys() - allowed:
-            raise GrantFormError(f"{place} may hold only {', '.join(sorted(allowed))}")
-        self._content = content
-        self.place = place
-
-    def at(self, name: str) -> str:
-        return f"{self.place}.{name}"
-
-    def text(self, name: str, longest: int, pattern: re.Pattern[str] | None = None) -> str:
-        value = self._content.get(name)
-        if not isinstance(value, str) or not 1 <= len(value) <= longest:
-            raise GrantFormError(f"{self.at(name)} must be text of 1 to {longest} characters")
-        if pattern is not None and not pattern.fullmatch(value):
-            raise GrantFormError(f"{self.at(name)} has the wrong form")
-        return value
-
-    def uuid(self, name: str) -> str:
-        return self.text(name, 36, _UUID)
-
-    def time(self, name: str) -> datetime:
-        try:
-            return parse_rfc3339(self.text(name, 40), field=self.at(name))
-        except (IsthmusError, OverflowError):
-            raise GrantFormError(f"{self.at(name)} must be an RFC 3339 time with an offset") from None
-
-    def list(self, name: str, fewest: int, most: int) -> list[Any]:
-        value = self._content.get(name, [])
-        if not isinstance(value, list) or not fewest <= len(value) <= most:
-            raise GrantFormError(f"{self.at(name)} must be a list of {fewest} to {most}")
-        return value
-
-    def get(self, name: str) -> Any:
-        return self._content.get(name)
+    filters: tuple[Predicate, ...] = ()
+    encoding: Encoding = Encoding.ROWS
+    resume: str = ""
 
 
 def read_items(grant: Members) -> tuple[GrantItem, ...]:
-    """The items of a grant, each exchange once.
+    """The items of a grant for Fetch, each exchange once.
 
     Raises:
         GrantFormError: names the member that is missing, malformed or out of bounds.
     """
     contents = grant.list("items", 1, MAX_ITEMS)
-    items = tuple(_item(content, f"items[{position}]") for position, content in enumerate(contents))
+    items = tuple(
+        _item(content, f"items[{position}]", modes=_MODES) for position, content in enumerate(contents)
+    )
     if len({item.exchange for item in items}) != len(items):
         raise GrantFormError("items names an exchange twice")
-    if sum(len(item.subjects) for item in items) > MAX_SUBJECTS:
+    if sum(len(item.subjects.ids) for item in items) > MAX_SUBJECTS:
         raise GrantFormError(f"items name more than {MAX_SUBJECTS} subjects together")
     return items
 
 
-def _item(content: object, place: str) -> GrantItem:
-    members = Members(content, place, allowed=_ITEM)
-    mode = _MODES.get(members.text("mode", 16))
+def read_stream(grant: Members) -> tuple[GrantItem, ...]:
+    """The one item of a grant for StreamRows.
+
+    Raises:
+        GrantFormError: names the member that is missing, malformed or out of bounds.
+    """
+    return (_item(grant.list("items", 1, 1)[0], "items[0]", modes=_STREAM_MODES),)
+
+
+def _item(content: object, place: str, *, modes: Mapping[str, Mode.ValueType]) -> GrantItem:
+    members = Members(content, place, allowed=_ITEM if modes is _MODES else _STREAM_ITEM)
+    mode = modes.get(members.text("mode", 16))
     if mode is None:
-        raise GrantFormError(f"{members.at('mode')} must be QUERY, VERIFY or BATCH; StreamRows serves STREAM")
+        other = "StreamRows serves STREAM" if modes is _MODES else "Fetch serves the others"
+        raise GrantFormError(f"{members.at('mode')} must be {' or '.join(modes)}; {other}")
     try:
         item = GrantItem(
             exchange=str(ExchangeName.parse(members.text("exchange", 64), field=members.at("exchange"))),
@@ -156,15 +138,29 @@ def _item(content: object, place: str) -> GrantItem:
             dataset=DatasetName.parse(members.text("dataset", 192), field=members.at("dataset")),
             purpose=members.text("purpose", 256),
             fields=_fields(members, mode),
-            row_filters=_filters(members),
-            subjects=_subjects(members, mode),
+            row_filters=_filters(members, "row_filters"),
+            subjects=read_subjects(members, mode),
             predicate=_predicate(members, mode),
+            **(_stream(members) if mode == MODE_STREAM else {}),
         )
     except IsthmusError as error:
         raise GrantFormError(error.message) from None
     if not item.system.startswith(item.consumer + "/"):
         raise GrantFormError(f"{members.at('system')} does not belong to {members.at('consumer')}")
     return item
+
+
+def _stream(members: Members) -> dict[str, Any]:
+    encoding = _ENCODINGS.get(members.text("encoding", 16))
+    if encoding is None:
+        raise GrantFormError(f"{members.at('encoding')} must be {' or '.join(_ENCODINGS)}")
+    # An empty token is how a stream begins; text() wants at least one character.
+    resume = members.text("resume", MAX_RESUME, _RESUME) if members.get("resume") != "" else ""
+    return {
+        "filters": _filters(members, "filters"),
+        "encoding": encoding,
+        "resume": resume,
+    }
 
 
 @lru_cache(maxsize=_MAX_REMEMBERED)
@@ -189,9 +185,9 @@ def _fields(members: Members, mode: Mode.ValueType) -> tuple[GrantedField, ...]:
     return tuple(fields)
 
 
-def _filters(members: Members) -> tuple[Predicate, ...]:
-    contents = members.list("row_filters", 0, MAX_FILTERS)
-    place = members.at("row_filters")
+def _filters(members: Members, name: str) -> tuple[Predicate, ...]:
+    contents = members.list(name, 0, MAX_FILTERS)
+    place = members.at(name)
     return tuple(_bounded(content, f"{place}[{position}]") for position, content in enumerate(contents))
 
 
@@ -209,17 +205,3 @@ def _bounded(content: object, place: str) -> Predicate:
     except IsthmusError:
         # The reader's own words may come from the value; the place is enough.
         raise GrantFormError(f"{place} is no predicate") from None
-
-
-def _subjects(members: Members, mode: Mode.ValueType) -> tuple[GrantedSubject, ...]:
-    most = MAX_SUBJECTS if mode == MODE_BATCH else 1
-    subjects = []
-    for position, content in enumerate(members.list("subjects", 1, most)):
-        place = f"{members.at('subjects')}[{position}]"
-        each = Members(content, place, allowed={"scheme", "id", "token"})
-        subjects.append(
-            GrantedSubject(
-                each.text("scheme", 64, _SCHEME), each.text("id", 256), each.text("token", 64, _TOKEN)
-            )
-        )
-    return tuple(subjects)

@@ -14,12 +14,15 @@ from isthmus.errors import PermissionDenied
 from isthmus.identity import Identity, Role
 from isthmus.reasons import Reason
 from isthmus.statement import StatementError, StatementKind, StatementVerifier
-from services.grant_items import GrantFormError, GrantItem, Members, read_items
+from services.grant_items import GrantItem, read_items
+from services.members import GrantFormError, Members
 
 MAX_GRANT_BYTES: Final = 3_145_728
 MAX_LIFE: Final = timedelta(seconds=30)
 CLOCK_SKEW: Final = timedelta(seconds=5)
 """How far the clocks of gateway and node may differ."""
+
+ReadItems = Callable[[Members], tuple[GrantItem, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +57,13 @@ class GrantVerifier:
         self._statements = statements
         self._clock = clock
 
-    def verify(self, token: str, *, caller: Identity) -> Grant:
+    def verify(self, token: str, *, caller: Identity, read: ReadItems = read_items) -> Grant:
         """Returns the grant in `token`.
 
         Args:
             token: a JWS of type `isthmus-grant+jws`.
             caller: the identity at the other end of the connection.
+            read: reads the items; `services.grant_items.read_stream` for a stream.
 
         Raises:
             PermissionDenied: GRANT_INVALID, with the rule that does not hold. Whether it was used before is
@@ -74,11 +78,11 @@ class GrantVerifier:
         if verified.identity != caller:
             raise refuse(f"was signed by {verified.identity.resource} and brought by {caller.resource}")
         try:
-            return self._read(verified.payload, verified.identity)
+            return self._read(verified.payload, verified.identity, read)
         except GrantFormError as error:
             raise refuse(f"cannot be read: {error}") from None
 
-    def _read(self, payload: Mapping[str, Any], gateway: Identity) -> Grant:
+    def _read(self, payload: Mapping[str, Any], gateway: Identity, read: ReadItems) -> Grant:
         members = Members(
             payload, "grant", allowed={"grant", "department", "issued_at", "expires_at", "items"}
         )
@@ -87,7 +91,7 @@ class GrantVerifier:
             raise refuse(f"is meant for another node than that of {self._department}")
         issued_at, expires_at = members.time("issued_at"), members.time("expires_at")
         self._check_time(issued_at, expires_at)
-        return Grant(members.uuid("grant"), gateway, issued_at, expires_at, read_items(members))
+        return Grant(members.uuid("grant"), gateway, issued_at, expires_at, read(members))
 
     def _check_time(self, issued_at: datetime, expires_at: datetime) -> None:
         now = self._clock()

@@ -1,5 +1,7 @@
 """The node's own journal: one line for each exchange it answered, durable before the answer leaves.
 
+A stream has a line before its first byte leaves, and an ending.
+
 The department keeps it, so that it can compare the platform's records with its own. A line holds subject tokens
 and never an identifier. Each exchange has one line at most, which is also what makes a replayed grant worthless,
 across threads, processes and restarts.
@@ -9,6 +11,7 @@ import json
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -39,6 +42,18 @@ _LINES: Final = sa.Table(
     sa.Column("refused", sa.Integer, nullable=False),
     sa.Column("refusals", sa.Text, nullable=False),
     sa.Column("row_count", sa.Integer, nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),
+)
+
+_ENDINGS: Final = sa.Table(
+    "node_journal_ending",
+    METADATA,
+    sa.Column("position", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("exchange", sa.String(64), nullable=False, unique=True),
+    sa.Column("ended_at", sa.String(32), nullable=False),
+    sa.Column("how", sa.String(16), nullable=False),
+    sa.Column("row_count", sa.BigInteger, nullable=False),
+    sa.Column("byte_count", sa.BigInteger, nullable=False),
     sa.Column("digest", sa.String(64), nullable=False),
 )
 
@@ -83,6 +98,34 @@ class Line:
     digest: str
 
 
+class How(StrEnum):
+    """How a stream ended: sent to its end, given up by its caller, or broken off by a fault or a refusal."""
+
+    COMPLETE = "COMPLETE"
+    CANCELLED = "CANCELLED"
+    FAILED = "FAILED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How a stream ended, of which the line was written when it began.
+
+    A stream with a line and no ending was cut off with the node itself.
+
+    Args:
+        ended_at: RFC 3339, UTC.
+        row_count, byte_count: what was given to the network; with CANCELLED, less may have arrived.
+        digest: the SHA-256 of these bytes, in hex; with COMPLETE, that of the receipt.
+    """
+
+    exchange: str
+    ended_at: str
+    how: How
+    row_count: int
+    byte_count: int
+    digest: str
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A line and its position, counted upwards."""
@@ -118,12 +161,24 @@ class Journal:
             Replayed: an exchange has a line already.
             JournalUnavailable: the database does not take them.
         """
-        if not lines:
-            return
+        if lines:
+            self._insert(_LINES, [_to_row(line) for line in lines])
+
+    def end(self, ending: Ending) -> None:
+        """Makes the ending of a stream durable.
+
+        Raises:
+            Replayed: it has an ending already.
+            JournalUnavailable: the database does not take it.
+        """
+        row = {name: getattr(ending, name) for name in Ending.__dataclass_fields__}
+        self._insert(_ENDINGS, [row | {"how": ending.how.value}])
+
+    def _insert(self, table: sa.Table, rows: list[dict[str, Any]]) -> None:
         # SQLite has one writer anyway; waiting here is fairer than its busy handler.
         try:
             with self._lock, self._engine.begin() as connection:
-                connection.execute(sa.insert(_LINES), [_to_row(line) for line in lines])
+                connection.execute(sa.insert(table), rows)
         except sa.exc.IntegrityError:
             raise Replayed from None
         except sa.exc.SQLAlchemyError as error:
@@ -131,18 +186,27 @@ class Journal:
 
     def entries(self, *, after: int = 0) -> Iterator[Entry]:
         """Every line after a position, oldest first; reads page by page, so it may run while others write."""
+        for row in self._pages(_LINES, after):
+            yield Entry(row["position"], _from_row(row))
+
+    def endings(self) -> Iterator[Ending]:
+        """Every ending, oldest first; reads as `entries` does."""
+        for row in self._pages(_ENDINGS, 0):
+            members = {name: row[name] for name in Ending.__dataclass_fields__}
+            yield Ending(**(members | {"how": How(row["how"])}))
+
+    def _pages(self, table: sa.Table, after: int) -> Iterator[Any]:
         while True:
-            query = sa.select(_LINES).where(_LINES.c.position > after)
+            query = sa.select(table).where(table.c.position > after)
             try:
                 with self._engine.connect() as connection:
-                    rows = connection.execute(query.order_by(_LINES.c.position).limit(_PAGE)).mappings().all()
+                    rows = connection.execute(query.order_by(table.c.position).limit(_PAGE)).mappings().all()
             except sa.exc.SQLAlchemyError as error:
                 raise JournalUnavailable(f"the journal cannot be read: {type(error).__name__}") from None
             if not rows:
                 return
-            for row in rows:
-                after = row["position"]
-                yield Entry(after, _from_row(row))
+            yield from rows
+            after = rows[-1]["position"]
 
     def close(self) -> None:
         """Closes every connection."""

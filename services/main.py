@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 
 from isthmus.log import configure
 from isthmus.packaging_guard import ensure_sole_owner
+from isthmus.rpc.garbage import settle
 from services.manifest_file import load_manifest
 from services.node import Node
 
@@ -37,6 +38,7 @@ def run(config: Path, *, environ: Mapping[str, str] | None = None, log_level: st
         signal.signal(name, lambda *_: asked.set())
     try:
         node.start()
+        settle()
         asked.wait()
     finally:
         node.stop()

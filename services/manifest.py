@@ -149,7 +149,10 @@ class DatasetEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
-    """Where the node listens and as whom. Paths are absolute or relative to the working directory."""
+    """Where the node listens and as whom. Paths are absolute or relative to the working directory.
+
+    Each stream keeps one of the `threads`, so `max_streams` must leave some for the rest.
+    """
 
     trust_domain: str
     address: str
@@ -157,7 +160,8 @@ class ServerSettings:
     key: Path
     ca: Path
     metrics: str = ""
-    workers: int = 32
+    threads: int = 32
+    max_streams: int = 4
     hash_key: Path | None = None
 
 

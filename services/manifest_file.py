@@ -114,9 +114,13 @@ class _Reader:
             key=self._file(table, "key"),
             ca=self._file(table, "ca"),
             metrics=table.text("metrics", default="", pattern=r".+:[0-9]{1,5}", form="host:port"),
-            workers=table.number("workers", default=32, low=1, high=512),
+            threads=table.number("threads", default=32, low=1, high=512),
+            max_streams=table.number("max_streams", default=4, low=1, high=256),
             hash_key=self._file(table, "hash_key") if table.given("hash_key") else None,
         )
+        if settings.max_streams >= settings.threads:
+            what = f"is {settings.max_streams}, and there are {settings.threads} threads"
+            table.problem("max_streams", what, "a stream keeps a thread: leave some for other calls")
         table.finish()
         return settings
 

@@ -27,6 +27,9 @@ class NodeMetrics:
         self.rows = Counter(
             "isthmus_department_rows_total", "Rows that left, by dataset.", ("dataset",), registry=registry
         )
+        self.streams = Gauge(
+            "isthmus_department_streams", "Streams that are being sent now.", registry=registry
+        )
         self.query_seconds = Histogram(
             "isthmus_department_query_seconds",
             "Seconds that one lookup in the department's database took.",

@@ -16,14 +16,17 @@ from isthmus.pki import Credentials, CredentialsError, load_credentials
 from isthmus.rpc import MetricsServer, RunningServer, Service, build_server, metrics_server
 from isthmus.statement import StatementVerifier
 from isthmus.v1.department_service_pb2_grpc import add_DepartmentServiceServicer_to_server
-from services.fetch import Fetcher, NodeParts
+from services.fetch import Fetcher
 from services.grants import GrantVerifier
 from services.journal import Journal, JournalUnavailable
 from services.manifest import Manifest, ManifestError, ServerSettings
 from services.metrics import NodeMetrics
+from services.parts import NodeParts
 from services.plan import Planner
+from services.resume import ResumeTokens
 from services.service import DepartmentServicer
 from services.source import Source, SourceUnavailable
+from services.stream import Streamer
 from services.veto import VetoRules
 
 CHECK_SECONDS: Final = 5.0
@@ -80,10 +83,10 @@ class Node:
         except (ValueError, JournalUnavailable) as error:
             raise NodeError(str(error)) from None
         self._prepare_source()
-        fetcher = Fetcher(self._parts(manifest, credentials, clock))
-        self._server = _bind(
-            manifest, DepartmentServicer(manifest.datasets_proto(), fetcher), credentials, clock, registry
-        )
+        parts = self._parts(manifest, credentials, clock)
+        streamer = Streamer(parts, most=manifest.server.max_streams)
+        servicer = DepartmentServicer(manifest.datasets_proto(), Fetcher(parts), streamer)
+        self._server = _bind(manifest, servicer, credentials, clock, registry)
 
     @property
     def port(self) -> int:
@@ -105,6 +108,7 @@ class Node:
                 hash_key=hash_key,
                 zone=ZoneInfo(manifest.source.timezone),
             ),
+            resume=ResumeTokens(hash_key),
             source=self.source,
             limits=manifest.source,
             journal=self.journal,
@@ -216,7 +220,7 @@ def _bind(
             registry=registry,
             address=manifest.server.address,
             authorise=ControlAuthoriser(),
-            workers=manifest.server.workers,
+            threads=manifest.server.threads,
         )
     except OSError as error:
         raise NodeError(str(error)) from None

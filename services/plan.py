@@ -1,36 +1,54 @@
 """What an admitted item needs from the database, and how its rows become an answer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from functools import lru_cache
+from typing import Any
 
 from isthmus.names import DatasetName
 from isthmus.transforms import TransformKind
-from isthmus.v1.common_pb2 import Column, Predicate
+from isthmus.v1.common_pb2 import FIELD_TYPE_DECIMAL, FIELD_TYPE_STRING, Column, FieldType, Predicate, RowSet
 from services.grant_items import GrantedField, GrantItem
 from services.manifest import DatasetEntry, Field, released_type
 from services.predicates import Holds, compile_predicate
 from services.transforms import Release, pairwise_key, release
+from services.values import stands_as_text
 from services.veto import VetoRules
+from services.wire import NULL, WRITERS
 
 _MAX_SHAPES = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class ReleasedField:
-    """A field of the answer: where its value stands in a row (None when it is omitted), and what is released."""
+    """A field of the answer.
+
+    Args:
+        index: where its value stands in a row; None when it is omitted.
+        kind: the type of what is released.
+        release: from a stored value to what is released.
+        cell: the same, written as an entry of `Row.values`.
+        plain: whether the value leaves as it is stored, but for its type.
+    """
 
     name: str
     index: int | None
+    kind: FieldType.ValueType
     release: Release
+    cell: Callable[[object], bytes]
+    plain: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The columns of an answer, the database's columns it reads, and how one becomes the other."""
+    """The columns of an answer, the database's columns it reads, and how one becomes the other.
+
+    `head` are the columns as they begin a serialised RowSet.
+    """
 
     columns: tuple[Column, ...]
+    head: bytes
     needed: tuple[str, ...]
     fields: tuple[ReleasedField, ...]
 
@@ -48,7 +66,8 @@ class Condition:
 class ItemPlan:
     """An item that the manifest allows.
 
-    `needed` are the database's columns, the shape's first; `question` is there for a Verify only.
+    `needed` are the database's columns, the shape's first; `filters` are the contract's and, of a stream, the
+    caller's; `question` is there for a Verify only.
     """
 
     item: GrantItem
@@ -83,7 +102,7 @@ class Planner:
         fields = () if item.predicate is not None else tuple(zip(item.fields, allowed.fields, strict=True))
         shape = self._shape(dataset.name, fields, str(item.contract.base) if hashed else "")
         needed = list(shape.needed)
-        filters = tuple(self._condition(dataset, each, needed) for each in item.row_filters)
+        filters = tuple(self._condition(dataset, each, needed) for each in (*item.row_filters, *item.filters))
         question = None if item.predicate is None else self._condition(dataset, item.predicate, needed)
         return ItemPlan(
             item=item,
@@ -115,10 +134,25 @@ class Planner:
             omitted = granted.transform.kind is TransformKind.OMIT
             index = None if omitted else _position(field.column, needed)
             how = release(field, granted.transform, key=key, zone=self._zone)
-            released.append(ReleasedField(field.name, index, how))
             kind = released_type(granted.transform, field.type)
+            plain = granted.transform.kind is TransformKind.PLAIN
+            released.append(ReleasedField(field.name, index, kind, how, _cell(how, kind, plain), plain))
             columns.append(Column(name=field.name, type=kind, transform=str(granted.transform)))
-        return Shape(tuple(columns), tuple(needed), tuple(released))
+        head = RowSet(columns=columns).SerializeToString(deterministic=True)
+        return Shape(tuple(columns), head, tuple(needed), tuple(released))
+
+
+def _cell(how: Release, kind: FieldType.ValueType, plain: bool) -> Callable[[Any], bytes]:
+    write = WRITERS[kind]
+
+    def cell(raw: Any) -> bytes:
+        value = how(raw)
+        return NULL if value is None else write(value)
+
+    if not plain or kind not in (FIELD_TYPE_STRING, FIELD_TYPE_DECIMAL):
+        return cell
+    stands = stands_as_text(kind)
+    return lambda raw: write(raw) if type(raw) is str and stands(raw) else cell(raw)
 
 
 def _position(column: str, needed: list[str]) -> int:

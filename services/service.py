@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 
 import grpc
 
-from isthmus.errors import Unimplemented
 from isthmus.rpc import caller
 from isthmus.v1.catalog_service_pb2 import Dataset
 from isthmus.v1.department_service_pb2 import (
@@ -17,6 +16,7 @@ from isthmus.v1.department_service_pb2 import (
 )
 from isthmus.v1.department_service_pb2_grpc import DepartmentServiceServicer
 from services.fetch import Fetcher
+from services.stream import Streamer
 
 
 class DepartmentServicer(DepartmentServiceServicer):
@@ -25,11 +25,13 @@ class DepartmentServicer(DepartmentServiceServicer):
     Args:
         datasets: what the manifest offers.
         fetcher: serves grants.
+        streamer: serves grants of streams.
     """
 
-    def __init__(self, datasets: Sequence[Dataset], fetcher: Fetcher) -> None:
+    def __init__(self, datasets: Sequence[Dataset], fetcher: Fetcher, streamer: Streamer) -> None:
         self._described = DescribeResponse(datasets=datasets)
         self._fetcher = fetcher
+        self._streamer = streamer
 
     def Describe(self, request: DescribeRequest, context: grpc.ServicerContext) -> DescribeResponse:
         """Returns the datasets of the manifest."""
@@ -42,5 +44,7 @@ class DepartmentServicer(DepartmentServiceServicer):
     def StreamRows(
         self, request: StreamRowsRequest, context: grpc.ServicerContext
     ) -> Iterator[StreamRowsResponse]:
-        """Refuses: this version serves no streams."""
-        raise Unimplemented("DepartmentService.StreamRows")
+        """Serves a granted stream. Errors are those of `Streamer.stream`."""
+        yield from self._streamer.stream(
+            request.grant, caller=caller(context).identity, wanted=context.is_active
+        )

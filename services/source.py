@@ -5,7 +5,7 @@ All subjects of a batch that ask the same columns of the same dataset share one 
 """
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
@@ -14,13 +14,15 @@ import sqlalchemy as sa
 
 from services.engine import make_engine, start_clock
 from services.manifest import DatasetEntry, ManifestError, SourceSettings
+from services.pages import Page, Pager, key_of
 from services.reflection import ReflectedDataset, reflect
+from services.resume import Position
 
-_CHUNK: Final = {"sqlite": 10_000, "postgresql": 10_000, "mysql": 10_000, "mariadb": 10_000, "mssql": 1_000}
-_SMALLEST_CHUNK: Final = 900
+# Bound parameters of one statement: larger ones are no faster (measured), and some engines take no more.
+_CHUNK: Final = 900
 _MAX_STATEMENTS: Final = 1024
 
-Row = tuple[Any, ...]
+Row = Sequence[Any]
 
 
 class SourceUnavailable(Exception):
@@ -35,8 +37,8 @@ class SourceTimeout(SourceUnavailable):
 class Rows:
     """What the database holds about the subjects that were asked.
 
-    `rows` has an entry for each subject it knows, values in the order of the columns that were asked;
-    `too_many` are those with more rows than `max_rows_per_subject`.
+    `rows` has an entry for each subject it knows, values in the order of the columns that were asked and the
+    stored identifier after them; `too_many` are those with more rows than `max_rows_per_subject`.
     """
 
     rows: dict[str, list[Row]] = field(default_factory=dict)
@@ -58,7 +60,6 @@ class Source:
         self._settings = settings
         self._datasets = tuple(datasets)
         self._engine = make_engine(settings)
-        self._chunk = _CHUNK.get(self._engine.dialect.name, _SMALLEST_CHUNK)
         self._reflected: dict[str, ReflectedDataset] = {}
         self._lock = threading.Lock()
         self._statement = lru_cache(maxsize=_MAX_STATEMENTS)(self._build)
@@ -97,52 +98,88 @@ class Source:
             SourceUnavailable: the database did not answer; SourceTimeout when it took too long.
             ManifestError: a table or column of the manifest does not exist.
         """
-        self.prepare()
         found = Rows()
-        bound = list(self._reflected[dataset].forms.candidates(dict.fromkeys(subjects)).items())
-        with guarded(), self._engine.connect() as connection:
-            for start in range(0, len(bound), self._chunk):
-                start_clock(connection)
-                part = dict(bound[start : start + self._chunk])
-                self._fetch_part(connection, (dataset, tuple(columns)), part, found)
+        for part in self.parts(dataset, columns, subjects):
+            found.rows.update(part.rows)
+            found.too_many |= part.too_many
         return found
 
-    def _fetch_part(
-        self, connection: sa.Connection, key: tuple[str, tuple[str, ...]], part: dict[Any, str], found: Rows
-    ) -> None:
+    def parts(
+        self, dataset: str, columns: Sequence[str], subjects: Iterable[str]
+    ) -> Generator[Rows, None, None]:
+        """The rows of some subjects as `fetch` finds them, statement by statement; each subject is in one part.
+
+        So no more is held at once than one statement finds. Args and errors are those of `fetch`; a generator that
+        is not read to its end must be closed, because it holds a connection.
+        """
+        self.prepare()
+        forms = self._reflected[dataset].forms
+        asked = list(dict.fromkeys(subjects))
+        step = max(1, _CHUNK // len(forms.subject.stored))
+        with guarded(), self._engine.connect() as connection:
+            for start in range(0, len(asked), step):
+                part = forms.candidates(asked[start : start + step])
+                if part:
+                    yield from self._parts(connection, (dataset, tuple(columns)), part)
+
+    def _parts(
+        self, connection: sa.Connection, key: tuple[str, tuple[str, ...]], part: dict[Any, str]
+    ) -> Iterator[Rows]:
         """Runs one query; when it finds more rows than one answer may hold, runs it on each half instead."""
         each = self._settings.max_rows_per_subject
-        most = each if len(set(part.values())) == 1 else max(self._settings.max_rows_per_answer, each)
+        subjects = dict.fromkeys(part.values())
+        most = each if len(subjects) == 1 else max(self._settings.max_rows_per_answer, each)
+        start_clock(connection)
         rows = connection.execute(self._statement(*key), {"ids": list(part), "most": most + 1}).all()
-        if len(rows) <= most or len(set(part.values())) == 1:
-            self._sort_out(key[0], rows, part, found)
+        if len(rows) <= most or len(subjects) == 1:
+            yield self._sort_out(key[0], rows, part)
             return
-        subjects = list(dict.fromkeys(part.values()))
-        first = frozenset(subjects[: len(subjects) // 2])
+        first = frozenset(list(subjects)[: len(subjects) // 2])
         for half in (True, False):
             share = {bound: subject for bound, subject in part.items() if (subject in first) is half}
-            self._fetch_part(connection, key, share, found)
+            yield from self._parts(connection, key, share)
 
-    def _sort_out(self, dataset: str, rows: Sequence[sa.Row[Any]], part: dict[Any, str], found: Rows) -> None:
+    def _sort_out(self, dataset: str, rows: Sequence[sa.Row[Any]], part: dict[Any, str]) -> Rows:
+        found = Rows()
         resolve = self._reflected[dataset].forms.resolver(part)
         for row in rows:
-            subject = resolve(row[0])
+            subject = resolve(row[-1])
             if subject is not None:
-                found.rows.setdefault(subject, []).append(tuple(row[1:]))
+                found.rows.setdefault(subject, []).append(row)
         limit = self._settings.max_rows_per_subject
-        for subject in set(part.values()):
-            if len(found.rows.get(subject, ())) > limit:
-                found.too_many.add(subject)
+        if len(rows) > limit:
+            found.too_many = {subject for subject, own in found.rows.items() if len(own) > limit}
+            for subject in found.too_many:
                 del found.rows[subject]
+        return found
 
     def _build(self, dataset: str, columns: tuple[str, ...]) -> sa.Select[Any]:
         reflected = self._reflected[dataset]
         key = reflected.column(reflected.forms.subject.column)
         return (
-            sa.select(key, *(reflected.column(name).label(f"c{i}") for i, name in enumerate(columns)))
+            sa.select(*(reflected.column(name).label(f"c{i}") for i, name in enumerate(columns)), key)
             .where(key.in_(sa.bindparam("ids", expanding=True, type_=key.type)))
             .limit(sa.bindparam("most", type_=sa.Integer()))
         )
+
+    def pager(self, dataset: str, columns: Sequence[str]) -> Pager:
+        """What `page` reads a dataset's rows with. Args and errors are those of `fetch`; and PageError."""
+        self.prepare()
+        reflected = self._reflected[dataset]
+        with guarded(), self._engine.connect() as connection:
+            start_clock(connection)
+            key = key_of(connection, reflected)
+        return Pager(reflected, columns, key, dialect=self._engine.dialect)
+
+    def page(self, pager: Pager, after: Position | None, size: int) -> Page:
+        """One page, on a connection that is free again when this returns.
+
+        Raises:
+            SourceUnavailable, SourceTimeout: as `fetch`.
+            PageError, UnfitValue: as `Pager.page`.
+        """
+        with guarded(), self._engine.connect() as connection:
+            return pager.page(connection, after, size)
 
     def close(self) -> None:
         """Closes every connection."""

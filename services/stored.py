@@ -7,17 +7,23 @@ subjects can never share a stored form, and one person is never answered with th
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Any, Final
 from uuid import UUID
 
 import sqlalchemy as sa
 
 from isthmus.errors import InvalidArgument
-from isthmus.subjects import normalise
+from isthmus.subjects import normalise, normaliser
 from services.manifest import SubjectColumn
 
 PLACEHOLDER: Final = "{}"
 
+MISSING: Final = frozenset({"", "NONE", "NULL"})
+"""What stands for no identifier at all, in any case; `isthmus.subjects` refuses it."""
+MAX_IDENTIFIER: Final = 256
+
+_MAX_CHECKS: Final = 1_024
 _PROBES: Final = ("7", "A7", "7a", "00000007", "甲7")
 
 Bind = Callable[[str], Any]
@@ -42,6 +48,32 @@ def canonical_or_none(identifier: str, normalisers: tuple[str, ...]) -> str | No
         return normalise(identifier, normalisers)
     except InvalidArgument:
         return None
+
+
+@lru_cache(maxsize=_MAX_CHECKS)
+def canonical_check(normalisers: tuple[str, ...]) -> Callable[[str], bool]:
+    """A function that says whether an identifier is in its canonical form; the same as asking `canonical_or_none`.
+
+    Printable ASCII that no normaliser changes is the common case, and is told without the general way's look at
+    every character.
+    """
+    steps = tuple(normaliser(name) for name in normalisers)
+
+    def check(identifier: str) -> bool:
+        if (
+            identifier.isascii()
+            and identifier.isprintable()
+            and len(identifier) <= MAX_IDENTIFIER
+            and identifier.strip(' "').upper() not in MISSING
+        ):
+            for step in steps:
+                if step(identifier) != identifier:
+                    break
+            else:
+                return True
+        return canonical_or_none(identifier, normalisers) == identifier
+
+    return check
 
 
 def bind_for(kind: sa.types.TypeEngine[Any]) -> Bind:
@@ -104,10 +136,15 @@ class StoredForms:
     def candidates(self, identifiers: Iterable[str]) -> dict[Any, str]:
         """The bound values under which canonical identifiers may be stored, each with its identifier."""
         found: dict[Any, str] = {}
+        canonical = canonical_check(self.subject.normalisers)
         for identifier in identifiers:
             for template in self.subject.stored:
-                bound = self._bind(template.replace(PLACEHOLDER, identifier))
-                if bound is not None and self.canonical(bound) == identifier:
+                plain = template == PLACEHOLDER
+                bound = self._bind(identifier if plain else template.replace(PLACEHOLDER, identifier))
+                if bound is None:
+                    continue
+                same = bound is identifier and not self._padded
+                if canonical(identifier) if same else self.canonical(bound) == identifier:
                     found[bound] = identifier
         return found
 

@@ -11,16 +11,14 @@ from decimal import Decimal
 from typing import Final
 
 from isthmus.transforms import Transform, TransformKind
-from isthmus.v1.common_pb2 import FIELD_TYPE_STRING, FieldType, Value
-from services.manifest import Field, released_type
-from services.values import ENCODERS, Typed, UnfitValue, as_text, reader
+from services.manifest import Field
+from services.values import Typed, UnfitValue, as_text, reader
 
-Release = Callable[[object], Value]
-"""From a driver's value to what is released of it. Raises UnfitValue."""
+Release = Callable[[object], Typed | None]
+"""From a driver's value to what is released of it; None is NULL. Raises UnfitValue."""
 
 MASK: Final = "*"
 
-_NULL: Final = Value()
 _DIGEST_CHARACTERS: Final = 32
 _LABEL: Final = b"isthmus field hash v1\0"
 
@@ -42,9 +40,16 @@ def mask(text: str, keep: int) -> str:
     return MASK * hidden + text[hidden:]
 
 
-def field_hash(text: str, *, key: bytes, field: str) -> str:
-    """The keyed digest of a field's value: 32 hex digits of HMAC-SHA256."""
-    return hmac.digest(key, field.encode() + b"\0" + text.encode(), "sha256").hex()[:_DIGEST_CHARACTERS]
+def hasher(*, key: bytes, field: str) -> Callable[[str], str]:
+    """A function from a value's text to its keyed digest: 32 hex digits of HMAC-SHA256 over field, NUL and text."""
+    start = hmac.new(key, field.encode() + b"\0", "sha256")
+
+    def digest(text: str) -> str:
+        mac = start.copy()
+        mac.update(text.encode())
+        return mac.hexdigest()[:_DIGEST_CHARACTERS]
+
+    return digest
 
 
 def bucket(value: Typed, argument: str) -> Typed:
@@ -68,7 +73,7 @@ def bucket(value: Typed, argument: str) -> Typed:
 
 
 def release(field: Field, transform: Transform, *, key: bytes | None = None, zone: tzinfo = UTC) -> Release:
-    """The function that releases a field's values under a transform.
+    """The function that releases a field's values under a transform; their type is `released_type`.
 
     Args:
         field: the field, with its declared type.
@@ -80,31 +85,12 @@ def release(field: Field, transform: Transform, *, key: bytes | None = None, zon
         ValueError: a hash without a key.
     """
     if transform.kind is TransformKind.OMIT:
-        return lambda raw: _NULL
+        return lambda raw: None
     read = reader(field.type, zone)
     if transform.kind is TransformKind.PLAIN:
-        return _plain(field.type, zone)
+        return read
     change = _change(field, transform, key)
-    encode = ENCODERS[released_type(transform, field.type)]
-
-    def released(raw: object) -> Value:
-        value = read(raw)
-        return _NULL if value is None else encode(change(value))
-
-    return released
-
-
-def _plain(kind: FieldType.ValueType, zone: tzinfo) -> Release:
-    read, encode = reader(kind, zone), ENCODERS[kind]
-
-    def plain(raw: object) -> Value:
-        value = read(raw)
-        return _NULL if value is None else encode(value)
-
-    def plain_text(raw: object) -> Value:
-        return Value(string_value=raw) if type(raw) is str else plain(raw)
-
-    return plain_text if kind == FIELD_TYPE_STRING else plain
+    return lambda raw: None if (value := read(raw)) is None else change(value)
 
 
 def _change(field: Field, transform: Transform, key: bytes | None) -> Callable[[Typed], Typed]:
@@ -115,4 +101,5 @@ def _change(field: Field, transform: Transform, key: bytes | None) -> Callable[[
         return lambda value: bucket(value, transform.argument)
     if key is None:
         raise ValueError("a hash needs the node's key")
-    return lambda value: field_hash(as_text(value), key=key, field=field.name)
+    digest = hasher(key=key, field=field.name)
+    return lambda value: digest(as_text(value))

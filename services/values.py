@@ -23,12 +23,10 @@ from isthmus.v1.common_pb2 import (
     FIELD_TYPE_STRING,
     FIELD_TYPE_TIMESTAMP,
     FieldType,
-    Value,
 )
 
 Typed = bool | int | float | Decimal | str | bytes | date | datetime
 Read = Callable[[object], Typed | None]
-Encode = Callable[[Typed], Value]
 
 _MAX_DIGITS: Final = 128
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,19}")
@@ -37,6 +35,8 @@ _DOUBLE: Final = re.compile(r"[+-]?([0-9]{1,64}(\.[0-9]{0,64})?|\.[0-9]{1,64})([
 _DECIMAL: Final = re.compile(
     r"([+-]?)[$¥￥€£]?([+-]?)((?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,100})(?:\.[0-9]{0,64})?|\.[0-9]{1,64})"
 )
+# A decimal as it stands: read and written again it is the same text.
+_WRITTEN_DECIMAL: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,99})(?:\.[0-9]{1,64})?")
 _TRUE: Final = frozenset({"true", "t", "yes", "y", "1", "是"})
 _FALSE: Final = frozenset({"false", "f", "no", "n", "0", "否"})
 
@@ -200,6 +200,18 @@ _READERS: Final[Mapping[FieldType.ValueType, Read]] = {
 }
 
 
+def stands_as_text(kind: FieldType.ValueType) -> Callable[[str], object]:
+    """A function that says of stored text whether it is, just as it stands, what `as_text` writes of its value.
+
+    For types of which that can be told more cheaply than by reading the value; of the others it is never said.
+    """
+    if kind == FIELD_TYPE_STRING:
+        return lambda text: True
+    if kind == FIELD_TYPE_DECIMAL:
+        return _WRITTEN_DECIMAL.fullmatch
+    return lambda text: False
+
+
 def as_text(value: Typed) -> str:
     """A value as the wire writes it: ISO 8601 dates, RFC 3339 times in UTC, decimals without exponent."""
     if isinstance(value, str):
@@ -215,16 +227,3 @@ def as_text(value: Typed) -> str:
     if isinstance(value, bytes):
         return value.hex()
     return repr(value)
-
-
-ENCODERS: Final[Mapping[FieldType.ValueType, Encode]] = {
-    FIELD_TYPE_BOOL: lambda value: Value(bool_value=value),  # type: ignore[arg-type]
-    FIELD_TYPE_INT64: lambda value: Value(int64_value=value),  # type: ignore[arg-type]
-    FIELD_TYPE_DOUBLE: lambda value: Value(double_value=value),  # type: ignore[arg-type]
-    FIELD_TYPE_DECIMAL: lambda value: Value(decimal_value=as_text(value)),
-    FIELD_TYPE_STRING: lambda value: Value(string_value=value),  # type: ignore[arg-type]
-    FIELD_TYPE_BYTES: lambda value: Value(bytes_value=value),  # type: ignore[arg-type]
-    FIELD_TYPE_DATE: lambda value: Value(date_value=as_text(value)),
-    FIELD_TYPE_TIMESTAMP: lambda value: Value(timestamp_value=as_text(value)),
-}
-"""From a typed value, never None, to the wire."""

@@ -9,15 +9,16 @@ from functools import lru_cache
 from typing import Final
 
 from isthmus.names import DatasetName
-from isthmus.transforms import TransformKind, allowed
+from isthmus.transforms import Transform, TransformKind, allowed
 from isthmus.v1.common_pb2 import Mode, Predicate
 from services.grant_items import GrantedField, GrantItem
 from services.manifest import DatasetEntry, Field, transform_fits, type_name
 from services.predicates import PredicateError, compile_predicate
-from services.stored import canonical_or_none
+from services.stored import canonical_check
 from services.tables import quoted
 
 _MAX_REMEMBERED: Final = 4_096
+_PLAIN: Final = Transform(TransformKind.PLAIN)
 
 
 class Veto(Exception):
@@ -53,7 +54,8 @@ class VetoRules:
         Raises:
             Veto: the dataset is not offered or is refused, a field does not exist, a transform is milder than
                 the manifest demands or cannot be applied, the mode or the identifier scheme is not the
-                dataset's, the purpose is not one of those it serves, or a predicate does not suit its field.
+                dataset's, the purpose is not one of those it serves, a predicate does not suit its field, or a
+                stream is filtered by a field that is not granted as plain.
         """
         dataset = self._datasets.get(str(item.dataset))
         if dataset is None or dataset.refused:
@@ -63,6 +65,8 @@ class VetoRules:
         fields = tuple(self._allowed(dataset.name, each) for each in item.fields)
         for row_filter in item.row_filters:
             self._check_predicate(dataset, row_filter)
+        for asked in item.filters:
+            self._check_filter(dataset, item, asked)
         if item.predicate:
             self._check_question(dataset, item.predicate)
         return Manifested(dataset, fields)
@@ -77,10 +81,10 @@ class VetoRules:
             raise Veto(f"{item.dataset} is offered for {offered} only")
         if dataset.purposes and item.purpose not in dataset.purposes:
             raise Veto(f"{item.dataset} does not serve this purpose; the catalogue lists those it serves")
-        if any(subject.scheme != dataset.subject.scheme for subject in item.subjects):
+        if item.subjects.ids and item.subjects.scheme != dataset.subject.scheme:
             raise Veto(f"{item.dataset} knows its subjects by {dataset.subject.scheme}")
-        normalisers = dataset.subject.normalisers
-        if any(canonical_or_none(subject.id, normalisers) != subject.id for subject in item.subjects):
+        canonical = canonical_check(dataset.subject.normalisers)
+        if not all(map(canonical, item.subjects.ids)):
             raise Veto(
                 f"a subject is not in the canonical form of {item.dataset}; "
                 "publish the dataset again, so that the catalogue has this manifest's normalisers"
@@ -111,6 +115,15 @@ class VetoRules:
         # A yes or a no tells as much as the value does to somebody who asks often enough.
         if set(field.transforms) == {TransformKind.OMIT.value}:
             raise Veto(f"the field {quoted(field.name)} never leaves, not even as a yes or a no")
+        self._check_predicate(dataset, predicate)
+
+    def _check_filter(self, dataset: DatasetEntry, item: GrantItem, predicate: Predicate) -> None:
+        plain = any(each.name == predicate.field and each.transform == _PLAIN for each in item.fields)
+        # Which rows remain tells what the value is: a filter would see through a mask, a hash or a bucket.
+        if not plain:
+            raise Veto(
+                f"a stream is filtered by fields that are granted as plain; {quoted(predicate.field)} is not"
+            )
         self._check_predicate(dataset, predicate)
 
     def _check_predicate(self, dataset: DatasetEntry, predicate: Predicate) -> None:

@@ -51,6 +51,7 @@ id = "person"
 title = "人口基础信息"
 table = "人口"
 sharing_class = "unconditional"
+modes = ["query", "verify", "batch", "stream"]
 subject = {{ column = "身份证号", scheme = "cn.resident-id" }}
 [[dataset.field]]
 name = "name"
@@ -101,6 +102,28 @@ class Place:
             ],
         }
         return sign(payload | changes, StatementKind.GRANT, self.credentials(GATEWAY))
+
+    def stream(self, **changes: Any) -> str:
+        """A grant for a stream of every name."""
+        at = now()
+        item = {
+            "exchange": str(new_exchange(at)),
+            "mode": "STREAM",
+            "consumer": "departments/education",
+            "system": "departments/education/systems/enrolment",
+            "contract": "contracts/edu-person@1",
+            "terms_digest": "0" * 64,
+            "dataset": "departments/civil-registry/datasets/person",
+            "purpose": "入学资格审核",
+            "fields": [{"name": "name", "transform": "mask:1"}],
+            "row_filters": [],
+            "subjects": [],
+            "predicate": None,
+            "filters": [],
+            "encoding": "ROWS",
+            "resume": "",
+        }
+        return self.grant(items=[item | changes])
 
     @contextmanager
     def call(self, port: int, identity: Identity = GATEWAY) -> Iterator[grpc.Channel]:

@@ -119,10 +119,3 @@ def test_a_grant_replayed_by_many_at_once_is_served_once_and_never_after_a_resta
     with running(place) as node:
         assert attempt(node.port) is False
         assert len(list(node.journal.entries())) == 1
-
-
-def test_streams_are_part_of_the_api_and_not_served(place: Place) -> None:
-    with running(place) as node, place.call(node.port) as channel:
-        stub = DepartmentServiceStub(channel)
-        error = error_of(lambda: list(stub.StreamRows(department.StreamRowsRequest(grant="x"), timeout=20)))
-    assert error.reason is Reason.UNIMPLEMENTED and "StreamRows" in error.message

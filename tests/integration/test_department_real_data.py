@@ -119,7 +119,7 @@ def test_identifiers_in_literal_quotes_join_as_often_as_the_departments_themselv
         assert round(100 * len(ed.fetch("d", ["instnm"], monitored).rows) / len(monitored), 1) == 89.2
         assert round(100 * len(va.fetch("d", ["city"], monitored).rows) / len(monitored), 1) == 83.5
         (row,) = ed.fetch("d", ["instnm"], ["00100500"]).rows["00100500"]
-    assert row == ("ALABAMA STATE UNIVERSITY",)
+    assert row[0] == "ALABAMA STATE UNIVERSITY"
 
 
 def test_a_persons_rows_come_typed_and_together(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_a_persons_rows_come_typed_and_together(tmp_path: Path) -> None:
     )
     with source_over(tmp_path, "synthea_persons/civil_registry", "person", subject, fields) as source:
         found = source.fetch("d", ["BIRTHDATE", "DEATHDATE"], ["999-49-3983", "999-00-0000"])
-    assert found.rows == {"999-49-3983": [("2022-07-20", None)]}
+    assert [row[:2] for row in found.rows["999-49-3983"]] == [("2022-07-20", None)] and len(found.rows) == 1
 
 
 def test_a_subject_with_thousands_of_rows_is_bounded(tmp_path: Path) -> None:

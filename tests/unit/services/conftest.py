@@ -21,15 +21,18 @@ from isthmus.ids import new_exchange, uuid7
 from isthmus.pki import Authority, Credentials, create_authority, load_credentials
 from isthmus.statement import StatementKind, StatementVerifier, sign
 from isthmus.terms import rfc3339
-from isthmus.v1.department_service_pb2 import FetchResponse
-from services.fetch import Fetcher, NodeParts
+from isthmus.v1.department_service_pb2 import FetchResponse, StreamRowsResponse
+from services.fetch import Fetcher
 from services.grants import GrantVerifier
 from services.journal import Journal
 from services.manifest import Manifest
 from services.manifest_file import load_manifest
 from services.metrics import NodeMetrics
+from services.parts import NodeParts
 from services.plan import Planner
+from services.resume import ResumeTokens
 from services.source import Source
+from services.stream import Streamer
 from services.veto import VetoRules
 
 DOMAIN = "data.example"
@@ -37,7 +40,8 @@ DEPARTMENT = "civil-registry"
 PERSON = "departments/civil-registry/datasets/person"
 TOKEN = "1." + "ab" * 16
 
-MANIFEST = """
+MANIFEST = (
+    """
 [department]
 name = "civil-registry"
 title = "民政局"
@@ -52,6 +56,7 @@ id = "person"
 title = "人口基础信息"
 table = "人口"
 sharing_class = "conditional"
+modes = ["query", "verify", "batch", "stream"]
 subject = { column = "身份证号", scheme = "cn.resident-id", normalise = ["strip-quotes", "upper"], stored = ["{}", '"{}"'] }
 
 [[dataset.field]]
@@ -105,7 +110,32 @@ subject = { column = "身份证号", scheme = "cn.resident-id", normalise = ["st
 name = "district"
 column = "区"
 type = "string"
+
+[[dataset]]
+id = "all"
+title = "各种类型"
+table = "各类"
+sharing_class = "unconditional"
+modes = ["query", "batch", "stream"]
+subject = { column = "号", scheme = "cn.resident-id" }
 """
+    + "".join(
+        f'[[dataset.field]]\nname = "{kind}"\ntype = "{kind}"\n'
+        for kind in ("bool", "int64", "double", "decimal", "string", "bytes", "date", "timestamp")
+    )
+    + """
+[[dataset]]
+id = "view"
+title = "视图"
+table = "看"
+sharing_class = "unconditional"
+modes = ["stream"]
+subject = { column = "号", scheme = "cn.resident-id" }
+[[dataset.field]]
+name = "int64"
+type = "int64"
+"""
+)
 
 ROWS = [
     ("11010119900307231X", "王小明", "1990-03-07", "12345.60", 2, "海淀区", "甲"),
@@ -152,6 +182,8 @@ class World:
     source: Source
     journal: Journal
     fetcher: Fetcher
+    streamer: Streamer
+    parts: NodeParts
     registry: CollectorRegistry
     statements: StatementVerifier
     logs: list[Any] = field(default_factory=list)
@@ -172,6 +204,14 @@ class World:
             "predicate": None,
         } | changes
 
+    def batch(self, *subjects: str, **changes: Any) -> dict[str, Any]:
+        asked = {"scheme": "cn.resident-id", "ids": list(subjects), "tokens": [TOKEN] * len(subjects)}
+        return self.item(mode="BATCH", subjects=asked, **changes)
+
+    def stream(self, **changes: Any) -> dict[str, Any]:
+        stream = {"mode": "STREAM", "subjects": [], "filters": [], "encoding": "ROWS", "resume": ""}
+        return self.item(**(stream | changes))
+
     def payload(self, *items: dict[str, Any], **changes: Any) -> dict[str, Any]:
         now = self.clock()
         return {
@@ -188,6 +228,16 @@ class World:
     def fetch(self, *items: dict[str, Any]) -> FetchResponse:
         return self.fetcher.fetch(self.grant(*items), caller=self.gateway)
 
+    def fill(self, rows: list[tuple[Any, ...]]) -> None:
+        """Puts rows (号 and a value of each type) into 各类."""
+        with sqlite3.connect(self.folder / "people.db") as connection:
+            connection.executemany("INSERT INTO 各类 VALUES (?,?,?,?,?,?,?,?,?)", rows)
+        connection.close()
+
+    def responses(self, item: dict[str, Any]) -> Iterator[StreamRowsResponse]:
+        token = self.grant(item)
+        return self.streamer.stream(token, caller=self.gateway, wanted=lambda: True)
+
     def metric(self, name: str, **labels: str) -> float:
         return self.registry.get_sample_value(name, labels) or 0.0
 
@@ -203,6 +253,10 @@ def make_database(path: Path) -> None:
             "CREATE TABLE 人口 (身份证号 TEXT, 姓名 TEXT, 出生日期 TEXT, 收入 TEXT, 子女 INTEGER, 区 TEXT, 备注 TEXT)"
         )
         connection.execute("CREATE INDEX 按身份证 ON 人口 (身份证号)")
+        connection.execute(
+            'CREATE TABLE 各类 (号 TEXT, "bool", "int64", "double", "decimal", "string", "bytes", "date", "timestamp")'
+        )
+        connection.execute('CREATE VIEW 看 AS SELECT 号, "int64" FROM 各类')
         connection.executemany("INSERT INTO 人口 VALUES (?, ?, ?, ?, ?, ?, ?)", ROWS)
     connection.close()
 
@@ -253,6 +307,7 @@ def world(tmp_path: Path, clock: Clock, manifest_file: Callable[..., Path]) -> I
             hash_key=bytes(32),
             zone=ZoneInfo(manifest.source.timezone),
         ),
+        resume=ResumeTokens(bytes(32)),
         source=source,
         limits=manifest.source,
         journal=journal,
@@ -270,6 +325,8 @@ def world(tmp_path: Path, clock: Clock, manifest_file: Callable[..., Path]) -> I
         source=source,
         journal=journal,
         fetcher=Fetcher(parts),
+        streamer=Streamer(parts, most=2),
+        parts=parts,
         registry=registry,
         statements=statements,
         logs=logs,

@@ -98,17 +98,6 @@ def test_rows_that_the_contract_filters_out_are_as_if_they_were_not_there(world:
     assert rows(second) == [] and not second.subject_known
 
 
-def test_a_batch_has_an_outcome_for_each_subject_in_order(world: Any) -> None:
-    subjects = [
-        {"scheme": "cn.resident-id", "id": each, "token": "1." + "0" * 32} for each in ("TWO", "X", KNOWN)
-    ]
-    item = world.item(mode="BATCH", subjects=subjects)
-    response = world.fetch(item)
-    assert [len(rows(outcome)) for outcome in response.outcomes] == [2, 0, 1]
-    (entry,) = world.journal.entries()
-    assert (entry.line.served, entry.line.row_count, len(entry.line.subject_tokens)) == (3, 3, 3)
-
-
 def test_all_subjects_of_a_train_share_one_statement(world: Any) -> None:
     world.source.prepare()
     statements: list[str] = []

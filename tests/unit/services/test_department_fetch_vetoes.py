@@ -44,7 +44,7 @@ def test_an_item_beyond_the_manifest_is_vetoed_and_says_why(
 
 def test_a_mode_or_purpose_that_the_dataset_does_not_offer_is_vetoed(world: Any) -> None:
     dataset = "departments/civil-registry/datasets/query-only"
-    refused(world.fetch(world.item(dataset=dataset, mode="BATCH")), words="QUERY only")
+    refused(world.fetch(world.batch(KNOWN, dataset=dataset)), words="QUERY only")
     refused(world.fetch(world.item(dataset=dataset, purpose="营销")), words="purpose")
     assert rows(world.fetch(world.item(dataset=dataset)).outcomes[0]) == [["海淀区"]]
 

@@ -17,8 +17,9 @@ from isthmus.pki import create_authority
 from isthmus.reasons import Reason
 from isthmus.statement import StatementKind, sign
 from isthmus.terms import rfc3339
-from services.grant_items import GrantFormError, Members, read_items
+from services.grant_items import read_items
 from services.journal import Journal
+from services.members import GrantFormError, Members
 
 DOMAIN = "data.example"
 
@@ -209,7 +210,7 @@ def test_one_exchange_cannot_stand_twice_in_a_grant(world: Any) -> None:
 
 
 def test_a_grant_names_no_more_subjects_than_it_may(world: Any) -> None:
-    many = [{"scheme": "a", "id": "x", "token": "1." + "0" * 32}] * 10_000
+    many = {"scheme": "a", "ids": [str(n) for n in range(10_000)], "tokens": ["1." + "0" * 32] * 10_000}
     items = [world.item(mode="BATCH", subjects=many), world.item()]
     refused(world, world.grant(*items), "more than 10000 subjects")
 

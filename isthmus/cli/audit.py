@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Self
 
 import typer
 
+from isthmus.cli.audit_batch import batch_line, check_line
 from isthmus.cli.connection import connect
 from isthmus.cli.inputs import subject as read_subject
 from isthmus.cli.output import Json, Limit, document, print_facts, print_json, print_table
@@ -207,6 +208,10 @@ def verify(
     print_json(facts) if as_json else print_facts(facts)
 
 
+app.command("batch-line")(batch_line)
+app.command("check-line")(check_line)
+
+
 def _require_asked(name: str, index: int, leaf: bytes) -> None:
     # A proof of another record is a proof all the same.
     from audit.record import AccessRecord
@@ -250,6 +255,8 @@ def _word(enum: Any, number: int, prefix: str) -> str:
 
 
 def _what(record: Record) -> str:
+    if record.kind == RecordKind.RECORD_KIND_STREAM_END:
+        return f"STREAM_END {record.action}"
     if record.action:
         return record.action
     parts = (_word(Decision, record.decision, "DECISION_"), _word(Mode, record.mode, "MODE_"))

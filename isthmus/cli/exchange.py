@@ -92,7 +92,7 @@ def verify(
             contract=contract,
             purpose=purpose,
             subject=person,
-            predicate=_predicate(client, contract, where),
+            predicate=predicate_of(client, contract, where),
             case_reference=case,
             emergency=emergency,
         )
@@ -135,7 +135,7 @@ def explain(
             purpose=purpose,
             subject=person,
             fields=fields or (),
-            predicate=_predicate(client, contract, where) if where else None,
+            predicate=predicate_of(client, contract, where) if where else None,
             case_reference=case,
             emergency=emergency,
         )
@@ -147,7 +147,7 @@ def explain(
         raise typer.Exit(DENIED)
 
 
-def _predicate(client: Client, contract: str, where: str) -> tuple[str, str, Any]:
+def predicate_of(client: Client, contract: str, where: str) -> tuple[str, str, Any]:
     """Reads a comparison; its value has the type that the catalogue gives the field."""
     field, operator, text = comparison(where)
     dataset = client.catalog.get(client.contracts.get(contract).terms.dataset)

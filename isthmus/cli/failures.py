@@ -10,6 +10,7 @@ import typer
 
 from isthmus.cli.connection import NotConnected
 from isthmus.cli.output import clean
+from isthmus.cli.part_file import PartFileError
 from isthmus.client import ReceiptError
 from isthmus.config import ConfigError
 from isthmus.errors import IsthmusError, Reason
@@ -20,7 +21,16 @@ FAILED: Final = 1
 DENIED: Final = 3
 UNAVAILABLE: Final = 4
 
-_EXPECTED: Final = (NotConnected, ConfigError, CredentialsError, IdentityError, ReceiptError, OSError)
+_EXPECTED: Final = (
+    NotConnected,
+    ConfigError,
+    CredentialsError,
+    IdentityError,
+    ReceiptError,
+    PartFileError,
+    ModuleNotFoundError,
+    OSError,
+)
 _DENIED_CODES: Final = (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED)
 _UNAVAILABLE_CODES: Final = (
     grpc.StatusCode.UNAVAILABLE,
@@ -71,6 +81,7 @@ REMEDIES: Final[Mapping[Reason, str]] = {
     Reason.OVERLOADED: "try again later",
     Reason.DEADLINE_EXCEEDED: "try again, or allow more time: --deadline",
     Reason.CANCELLED: "try again",
+    Reason.GATEWAY_DENIED: "ask at another gateway; the operator of this one must give it a new certificate",
     Reason.INVALID_ARGUMENT: "correct what is named above",
     Reason.NOT_FOUND: "check the name; you may also lack the right to see it",
     Reason.ALREADY_EXISTS: "choose another name",

@@ -16,7 +16,8 @@ from audit.tlog.errors import NoteError
 from audit.tlog.keys import SignerKey
 from gateway.config import load_config
 from gateway.denylist import deny_certificate
-from gateway.main import GatewayError, open_ledger, run, utc_now
+from gateway.load import GatewayError, open_ledger
+from gateway.main import run, utc_now
 from gateway.policy.engine import PolicyInvalid
 from isthmus.cli.output import Json
 from isthmus.config import ConfigError

@@ -32,6 +32,8 @@ class Part:
 PARTS: Final = {
     "query": Part("isthmus.cli.exchange", "Ask for facts about one subject under a contract."),
     "verify": Part("isthmus.cli.exchange", "Ask whether something is true of one subject; no data leave."),
+    "stream": Part("isthmus.cli.stream", "Receive a whole dataset, or part of it, into a file."),
+    "batch": Part("isthmus.cli.batch", "Ask for facts about many subjects, from a CSV file."),
     "explain": Part("isthmus.cli.exchange", "Say how an exchange would be decided, without performing it."),
     "catalog": Part("isthmus.cli.catalog", "What departments offer: list, show, publish, retire."),
     "contract": Part("isthmus.cli.contract", "Contracts: propose, sign, suspend, end, show, list."),

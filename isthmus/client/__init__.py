@@ -15,20 +15,28 @@ reason, and the exchange to quote.
 """
 
 from isthmus.client.aio import AsyncClient
+from isthmus.client.batch import AsyncBatchItems, BatchItem, BatchItems, BatchResult
 from isthmus.client.consents import ConsentTerms
 from isthmus.client.receipts import ReceiptError, VerifiedReceipt
-from isthmus.client.results import BatchItem, BatchResult, ConsentReceipt, QueryResult, VerifyResult
+from isthmus.client.results import ConsentReceipt, QueryResult, VerifyResult
+from isthmus.client.streams import AsyncRowStream, RowStream, StreamPart, StreamResult
 from isthmus.client.sync import Client
 
 __all__ = [
+    "AsyncBatchItems",
     "AsyncClient",
+    "AsyncRowStream",
     "BatchItem",
+    "BatchItems",
     "BatchResult",
     "Client",
     "ConsentReceipt",
     "ConsentTerms",
     "QueryResult",
     "ReceiptError",
+    "RowStream",
+    "StreamPart",
+    "StreamResult",
     "VerifiedReceipt",
     "VerifyResult",
 ]

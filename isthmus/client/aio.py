@@ -20,6 +20,7 @@ from isthmus.client.emergencies import AsyncEmergencies
 from isthmus.client.exchange import AsyncExchange
 from isthmus.client.receipts import VerifiedReceipt, verifier_of, verify_receipt
 from isthmus.client.results import QueryResult, VerifyResult
+from isthmus.client.streams import StreamResult
 from isthmus.client.sync import now
 from isthmus.client.transport import AsyncTransport
 from isthmus.client.values import SubjectLike
@@ -87,7 +88,11 @@ class AsyncClient:
         )
 
     def verify_receipt(
-        self, result: QueryResult | VerifyResult, *, provider: str = "", at: datetime | None = None
+        self,
+        result: QueryResult | VerifyResult | StreamResult,
+        *,
+        provider: str = "",
+        at: datetime | None = None,
     ) -> VerifiedReceipt:
         """As `Client.verify_receipt`; it needs no network, so no await."""
         verifier = verifier_of(self._target, self._clock)

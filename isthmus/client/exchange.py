@@ -1,16 +1,17 @@
 """Exchanges: asking for facts under a contract."""
 
-import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from isthmus.client.calls import Call, Streaming, path
-from isthmus.client.results import BatchResult, QueryResult, VerifyResult
+from isthmus.client.batch import AsyncBatchItems, BatchItems, BatchResult, batch_call
+from isthmus.client.calls import Call, path
+from isthmus.client.results import QueryResult, VerifyResult
+from isthmus.client.streams import AsyncRowStream, RowStream, stream_request
 from isthmus.client.transport import AsyncTransport, Transport
-from isthmus.client.values import Python, SubjectLike, to_predicate, to_rows, to_subject
+from isthmus.client.values import SubjectLike, to_predicate, to_subject
 from isthmus.v1 import exchange_service_pb2 as pb
-from isthmus.v1.common_pb2 import Column, Predicate, Receipt
+from isthmus.v1.common_pb2 import Predicate
 from isthmus.v1.exchange_service_pb2 import ExchangeContext, ExplainResponse
 
 _SERVICE = "ExchangeService"
@@ -53,25 +54,6 @@ def _verify(request: pb.VerifyRequest) -> Call[VerifyResult]:
     return Call(path(_SERVICE, "Verify"), request, VerifyResult.of)
 
 
-def _batch(under: Under, subjects: Sequence[SubjectLike], fields: Sequence[str]) -> Streaming:
-    people = [to_subject(each) for each in subjects]
-    request = pb.BatchQueryRequest(context=under.context(), subjects=people, fields=fields)
-    return Streaming(path(_SERVICE, "BatchQuery"), request)
-
-
-def _stream(
-    under: Under, fields: Sequence[str], *, filters: Sequence[Predicate], resume_token: str, arrow: bool
-) -> Streaming:
-    request = pb.StreamRequest(
-        context=under.context(),
-        fields=fields,
-        filters=filters,
-        encoding=pb.STREAM_ENCODING_ARROW if arrow else pb.STREAM_ENCODING_ROWS,
-        resume_token=resume_token,
-    )
-    return Streaming(path(_SERVICE, "Stream"), request)
-
-
 def explain_call(
     under: Under,
     subject: SubjectLike | None,
@@ -88,74 +70,6 @@ def explain_call(
         stream = pb.StreamRequest(context=under.context(), fields=fields, filters=filters)
         request = pb.ExplainRequest(stream=stream)
     return Call(path(_SERVICE, "Explain"), request, lambda response: response)
-
-
-@dataclass(slots=True)
-class _Progress:
-    """What a stream has told so far.
-
-    `resume_token` goes on after the last part that was taken. `receipt` arrives with the last part; a stream
-    without one did not end well.
-    """
-
-    exchange: str = ""
-    resume_token: str = ""
-    receipt: Receipt | None = None
-    columns: tuple[Column, ...] = ()
-
-    def _take(self, response: pb.StreamResponse) -> list[dict[str, Python]]:
-        self.exchange = self.exchange or response.exchange
-        self.columns = self.columns or tuple(response.row_set.columns)
-        if response.HasField("receipt"):
-            self.receipt = response.receipt
-        return to_rows(self.columns, response.row_set.rows)
-
-
-@dataclass(slots=True, kw_only=True)
-class RowStream(_Progress):
-    """The rows of a dataset, one at a time; or, with `chunks()`, the parts of an Arrow IPC stream.
-
-    It can be gone through once. Leaving the loop early ends the stream at the server too.
-    """
-
-    _responses: Generator[pb.StreamResponse, None, None] = field(repr=False)
-
-    def __iter__(self) -> Iterator[dict[str, Python]]:
-        with contextlib.closing(self._responses) as responses:
-            for response in responses:
-                yield from self._take(response)
-                # Only now: a token that ran ahead of its rows would lose them to whoever resumes.
-                self.resume_token = response.resume_token or self.resume_token
-
-    def chunks(self) -> Iterator[bytes]:
-        """Yields the bytes of the Arrow IPC stream, when the stream was asked for with `arrow=True`."""
-        with contextlib.closing(self._responses) as responses:
-            for response in responses:
-                self._take(response)
-                yield response.arrow
-                self.resume_token = response.resume_token or self.resume_token
-
-
-@dataclass(slots=True, kw_only=True)
-class AsyncRowStream(_Progress):
-    """`RowStream` with `async for`."""
-
-    _responses: AsyncGenerator[pb.StreamResponse, None] = field(repr=False)
-
-    async def __aiter__(self) -> AsyncIterator[dict[str, Python]]:
-        async with contextlib.aclosing(self._responses) as responses:
-            async for response in responses:
-                for row in self._take(response):
-                    yield row
-                self.resume_token = response.resume_token or self.resume_token
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """As `RowStream.chunks`."""
-        async with contextlib.aclosing(self._responses) as responses:
-            async for response in responses:
-                self._take(response)
-                yield response.arrow
-                self.resume_token = response.resume_token or self.resume_token
 
 
 class Exchange:
@@ -194,8 +108,23 @@ class Exchange:
         emergency: str = "",
     ) -> BatchResult:
         """Asks for facts about up to 10 000 subjects; each has an outcome of its own."""
-        call = _batch(Under(contract, purpose, case_reference, emergency), subjects, fields)
-        return BatchResult.of(self._transport.stream(call))
+        context = Under(contract, purpose, case_reference, emergency).context()
+        return BatchResult.of(self._transport.stream(batch_call(context, subjects, fields)))
+
+    def batch_items(
+        self,
+        *,
+        contract: str,
+        purpose: str,
+        subjects: Sequence[SubjectLike],
+        fields: Sequence[str],
+        case_reference: str = "",
+        emergency: str = "",
+    ) -> BatchItems:
+        """As `batch`, with the items one at a time as they arrive."""
+        context = Under(contract, purpose, case_reference, emergency).context()
+        call = batch_call(context, subjects, fields)
+        return BatchItems(_responses=self._transport.stream(call))
 
     def verify(
         self,
@@ -219,17 +148,26 @@ class Exchange:
         fields: Sequence[str],
         filters: Sequence[tuple[str, str, Any]] = (),
         resume_token: str = "",
+        resume: bool = False,
         arrow: bool = False,
         case_reference: str = "",
         emergency: str = "",
     ) -> RowStream:
-        """Asks for a dataset, or the part of it that satisfies every filter `(field, operator, value)`."""
+        """Asks for a dataset, or the part of it that satisfies every filter `(field, operator, value)`.
+
+        `resume_token` goes on after an earlier stream of the same fields and filters. With `resume` the stream goes on by
+        itself after an interruption that may pass; each row comes exactly once.
+        """
         under, asked = (
             Under(contract, purpose, case_reference, emergency),
             [to_predicate(*each) for each in filters],
         )
-        call = _stream(under, fields, filters=asked, resume_token=resume_token, arrow=arrow)
-        return RowStream(_responses=self._transport.stream(call))
+        return RowStream(
+            request=stream_request(under.context(), fields, filters=asked, arrow=arrow),
+            resume=resume,
+            resume_token=resume_token,
+            _open=lambda call: self._transport.stream(call, reader=bytes),
+        )
 
     def explain(
         self,
@@ -279,8 +217,24 @@ class AsyncExchange:
         emergency: str = "",
     ) -> BatchResult:
         """As `Exchange.batch`."""
-        call = _batch(Under(contract, purpose, case_reference, emergency), subjects, fields)
+        context = Under(contract, purpose, case_reference, emergency).context()
+        call = batch_call(context, subjects, fields)
         return BatchResult.of([response async for response in self._transport.stream(call)])
+
+    def batch_items(
+        self,
+        *,
+        contract: str,
+        purpose: str,
+        subjects: Sequence[SubjectLike],
+        fields: Sequence[str],
+        case_reference: str = "",
+        emergency: str = "",
+    ) -> AsyncBatchItems:
+        """As `Exchange.batch_items`."""
+        context = Under(contract, purpose, case_reference, emergency).context()
+        call = batch_call(context, subjects, fields)
+        return AsyncBatchItems(_responses=self._transport.stream(call))
 
     async def verify(
         self,
@@ -304,6 +258,7 @@ class AsyncExchange:
         fields: Sequence[str],
         filters: Sequence[tuple[str, str, Any]] = (),
         resume_token: str = "",
+        resume: bool = False,
         arrow: bool = False,
         case_reference: str = "",
         emergency: str = "",
@@ -313,8 +268,12 @@ class AsyncExchange:
             Under(contract, purpose, case_reference, emergency),
             [to_predicate(*each) for each in filters],
         )
-        call = _stream(under, fields, filters=asked, resume_token=resume_token, arrow=arrow)
-        return AsyncRowStream(_responses=self._transport.stream(call))
+        return AsyncRowStream(
+            request=stream_request(under.context(), fields, filters=asked, arrow=arrow),
+            resume=resume,
+            resume_token=resume_token,
+            _open=lambda call: self._transport.stream(call, reader=bytes),
+        )
 
     async def explain(
         self,

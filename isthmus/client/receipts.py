@@ -13,6 +13,7 @@ from typing import Any
 from isthmus.canonical import canonical_json, sha256_hex
 from isthmus.client.connection import Target
 from isthmus.client.results import QueryResult, VerifyResult
+from isthmus.client.streams import StreamResult
 from isthmus.errors import TermsInvalid
 from isthmus.identity import Identity, Role
 from isthmus.statement import StatementError, StatementKind, StatementVerifier, Verified
@@ -34,7 +35,7 @@ class VerifiedReceipt:
 
 
 def verify_receipt(
-    result: QueryResult | VerifyResult,
+    result: QueryResult | VerifyResult | StreamResult,
     *,
     verifier: StatementVerifier,
     provider: str = "",
@@ -43,7 +44,7 @@ def verify_receipt(
     """Checks the provider's receipt of an answer; pure but for the verifier's clock.
 
     Args:
-        result: as the client returned it.
+        result: as the client returned it; of a stream its `result`.
         verifier: holds the trust anchors.
         provider: `departments/{department}` that must have answered; any unless given.
         at: when the certificate must have been valid; now unless given. For an old receipt pass the time the
@@ -74,7 +75,9 @@ def verifier_of(target: Target, clock: Callable[[], datetime]) -> StatementVerif
     )
 
 
-def _digest(result: QueryResult | VerifyResult) -> str:
+def _digest(result: QueryResult | VerifyResult | StreamResult) -> str:
+    if isinstance(result, StreamResult):
+        return result.digest
     if isinstance(result, QueryResult):
         return sha256_hex(result.row_set_bytes)
     return sha256_hex(canonical_json({"verdict": result.verdict}))

@@ -1,17 +1,13 @@
 """What exchanges and consents answer, as values that are easy to use."""
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from isthmus.client.values import Python, to_rows
 from isthmus.client.wire import field_bytes
-from isthmus.errors import Reason
-from isthmus.v1.common_pb2 import DECISION_ALLOW, Column, Receipt
+from isthmus.v1.common_pb2 import Column, Receipt
 from isthmus.v1.consent_service_pb2 import Consent
 from isthmus.v1.exchange_service_pb2 import (
-    BatchOutcome,
-    BatchQueryResponse,
     QueryResponse,
     Verdict,
     VerifyResponse,
@@ -65,40 +61,6 @@ class VerifyResult:
 
 
 @dataclass(frozen=True, slots=True)
-class BatchItem:
-    """What came of one subject: its position in the request, whether it was allowed and why not, and its rows."""
-
-    index: int
-    allowed: bool
-    reasons: tuple[Reason, ...]
-    subject_known: bool
-    rows: list[dict[str, Python]]
-
-
-@dataclass(frozen=True, slots=True)
-class BatchResult:
-    """Facts about many subjects, an item each, in the order of the request."""
-
-    exchange: str
-    columns: tuple[Column, ...]
-    items: tuple[BatchItem, ...]
-    receipt: Receipt
-
-    @classmethod
-    def of(cls, responses: Iterable[BatchQueryResponse]) -> "BatchResult":
-        """Puts the parts of a BatchQuery together."""
-        exchange, columns, receipt = "", (), Receipt()  # type: tuple[str, tuple[Column, ...], Receipt]
-        items: list[BatchItem] = []
-        for response in responses:
-            exchange = exchange or response.exchange
-            columns = columns or tuple(response.columns)
-            if response.HasField("receipt"):
-                receipt = response.receipt
-            items.extend(_item(outcome, columns) for outcome in response.outcomes)
-        return cls(exchange, columns, tuple(sorted(items, key=lambda item: item.index)), receipt)
-
-
-@dataclass(frozen=True, slots=True)
 class ConsentReceipt:
     """A consent as recorded, and the gateway's signed receipt for the person (JWS)."""
 
@@ -109,15 +71,3 @@ class ConsentReceipt:
     def of(cls, response: Any) -> "ConsentReceipt":
         """Reads a GrantConsentResponse or a WithdrawConsentResponse."""
         return cls(response.consent, response.receipt)
-
-
-def _item(outcome: BatchOutcome, columns: Sequence[Column]) -> BatchItem:
-    # A newer server may know reasons that this version does not.
-    known = [each for each in Reason if each.value in outcome.reasons]
-    return BatchItem(
-        index=outcome.index,
-        allowed=outcome.decision == DECISION_ALLOW,
-        reasons=tuple(known),
-        subject_known=outcome.subject_known,
-        rows=to_rows(columns, outcome.rows),
-    )

@@ -20,6 +20,7 @@ from isthmus.client.emergencies import Emergencies
 from isthmus.client.exchange import Exchange
 from isthmus.client.receipts import VerifiedReceipt, verifier_of, verify_receipt
 from isthmus.client.results import QueryResult, VerifyResult
+from isthmus.client.streams import StreamResult
 from isthmus.client.transport import Transport
 from isthmus.client.values import SubjectLike
 from isthmus.identity import Identity
@@ -111,7 +112,11 @@ class Client:
         )
 
     def verify_receipt(
-        self, result: QueryResult | VerifyResult, *, provider: str = "", at: datetime | None = None
+        self,
+        result: QueryResult | VerifyResult | StreamResult,
+        *,
+        provider: str = "",
+        at: datetime | None = None,
     ) -> VerifiedReceipt:
         """Checks that the provider signed for exactly this answer. Raises ReceiptError when it did not.
 

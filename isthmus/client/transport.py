@@ -49,13 +49,15 @@ class Transport:
                 return
             request = listing.after(response.next_page_token)
 
-    def stream(self, call: Streaming) -> Generator[Any, None, None]:
-        """Yields the responses; leaving the iteration early cancels the call.
+    def stream(
+        self, call: Streaming, *, reader: Callable[[bytes], Any] | None = None
+    ) -> Generator[Any, None, None]:
+        """Yields the responses; leaving the iteration early cancels the call. `reader` as for `run`.
 
         Raises:
             IsthmusError: it was refused or failed, possibly after some responses.
         """
-        stub = self._stub(call.method, self.channel.unary_stream, None)
+        stub = self._stub(call.method, self.channel.unary_stream, reader)
         responses = stub(call.request, timeout=self.target.seconds(stream=True))
         try:
             yield from responses
@@ -100,9 +102,11 @@ class AsyncTransport:
                 return
             request = listing.after(response.next_page_token)
 
-    async def stream(self, call: Streaming) -> AsyncGenerator[Any, None]:
+    async def stream(
+        self, call: Streaming, *, reader: Callable[[bytes], Any] | None = None
+    ) -> AsyncGenerator[Any, None]:
         """As `Transport.stream`."""
-        stub = self._stub(call.method, self.channel.unary_stream, None)
+        stub = self._stub(call.method, self.channel.unary_stream, reader)
         responses = stub(call.request, timeout=self.target.seconds(stream=True))
         try:
             async for response in responses:

@@ -200,7 +200,7 @@ def world_in(folder: Path) -> Iterator[World]:
         registry=CollectorRegistry(),
         address="127.0.0.1:0",
         authorise=lambda identity, method: None,
-        workers=8,
+        threads=8,
     )
     server.start()
     found = World(authority, folder, server, *parts)

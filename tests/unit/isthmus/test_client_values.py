@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isthmus.client.results import BatchResult, QueryResult
+from isthmus.client.batch import BatchResult
+from isthmus.client.results import QueryResult
 from isthmus.client.values import Python, to_predicate, to_python, to_rows, to_subject, to_value
 from isthmus.client.wire import field_bytes
 from isthmus.errors import InvalidArgument, Reason, Unavailable

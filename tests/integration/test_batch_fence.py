@@ -1,0 +1,208 @@
+"""Whatever ends while a batch is under way ends for exactly those subjects whom it concerns, and their rows are dropped."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from audit.ledger import LedgerUnavailable
+from audit.verify import verify_ledger
+from gateway.denylist import deny_certificate
+from isthmus.errors import Cancelled, DeadlineExceeded, Denied, IsthmusError, Reason, Unavailable
+from isthmus.status import from_rpc_error
+from isthmus.terms import rfc3339, terms_to_document
+from isthmus.v1 import catalog_service_pb2_grpc
+from isthmus.v1.catalog_service_pb2 import RetireDatasetRequest
+from isthmus.v1.exchange_service_pb2_grpc import ExchangeServiceStub
+from tests.integration.batch_calls import ANYONE, MODES, BatchNode, Told, batch, record_of, request, resident
+from tests.integration.exchange_parties import NODE, OPERATOR, PERSON, PROVIDER, RESIDENT, SYSTEM, now
+from tests.integration.exchange_world import World, world_in
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with world_in(tmp_path) as each:
+        yield each
+
+
+def meanwhile(world: World, act: Callable[[], Any], people: list[str], **changes: Any) -> Told:
+    """A batch during which something happens after the department was asked and before it has answered."""
+    with BatchNode(world, lambda *_: act()).serving():
+        return batch(world, people, **changes)
+
+
+def consents(world: World, count: int, **changes: Any) -> list[Any]:
+    contract = world.agree(modes=MODES)
+    return [
+        world.consent(contract, resident=resident(each), modes=("BATCH",), **changes) for each in range(count)
+    ]
+
+
+def test_a_consent_withdrawn_on_the_way_drops_exactly_that_subject(world: World) -> None:
+    given = consents(world, 4)
+    withdrawn = []
+    answer = meanwhile(
+        world, lambda: withdrawn.append(world.withdraw(given[2])), [resident(each) for each in range(4)]
+    )
+    assert answer.decisions() == "AADA" and answer.reasons(2) == ["CONSENT_WITHDRAWN"]
+    assert not answer.outcomes[2].rows and not answer.outcomes[2].subject_known
+    assert resident(2) not in "".join(str(message) for message in answer.messages)
+    _, record = record_of(world)
+    assert record.base is not None and record.base > withdrawn[0].position
+    assert record.outcomes == {"ALLOW": 3, "CONSENT_WITHDRAWN": 1} and record.row_count == 3
+    verify_ledger(world.config.ledger.url, world.gateway.ledger.verifier_key)
+
+
+def test_a_consent_given_on_the_way_comes_too_late_and_no_false_denial_is_recorded(world: World) -> None:
+    contract = world.agree(modes=MODES)
+    world.consent(contract, resident=resident(0), modes=("BATCH",))
+
+    def consent() -> None:
+        world.consent(contract, resident=resident(1), modes=("BATCH",))
+
+    answer = meanwhile(world, consent, [resident(0), resident(1)])
+    assert answer.decisions() == "AE" and answer.reasons(1) == ["STATE_CONFLICT"]
+
+
+def test_a_contract_suspended_on_the_way_refuses_all(world: World) -> None:
+    contract = world.agree(**ANYONE)
+    with pytest.raises(Denied) as refused:
+        meanwhile(world, lambda: world.suspend(contract), [RESIDENT, resident(1)], case="1")
+    assert refused.value.reasons == (Reason.CONTRACT_SUSPENDED,)
+    _, record = record_of(world)
+    assert (record.decision, record.row_count) == ("DENY", 0) and "fetched" in record.at
+
+
+def test_a_caller_denied_on_the_way_gets_nothing(world: World) -> None:
+    world.agree(**ANYONE)
+    thumbprint = world.credentials(SYSTEM).thumbprint
+
+    def deny() -> None:
+        deny_certificate(world.gateway.ledger, thumbprint, "lost", OPERATOR)
+
+    with pytest.raises(Denied) as refused:
+        meanwhile(world, deny, [RESIDENT], case="1")
+    assert refused.value.reasons == (Reason.CREDENTIAL_DENIED,)
+
+
+def test_a_node_denied_on_the_way_is_not_believed(world: World) -> None:
+    world.agree(**ANYONE)
+    thumbprint = world.credentials(NODE).thumbprint
+
+    def deny() -> None:
+        deny_certificate(world.gateway.ledger, thumbprint, "stolen", OPERATOR)
+
+    answer = meanwhile(world, deny, [RESIDENT, resident(1)], case="1")
+    assert answer.decisions() == "EE" and answer.reasons(0) == ["DEPARTMENT_MISBEHAVED"]
+    assert record_of(world)[1].decision == "ERROR"
+
+
+def test_a_dataset_retired_on_the_way_refuses_all(world: World) -> None:
+    world.agree(**ANYONE)
+    gone = RetireDatasetRequest(name=PERSON, reason="停用")
+
+    def retire() -> None:
+        world.call(catalog_service_pb2_grpc.CatalogServiceStub, PROVIDER, "RetireDataset", gone)
+
+    with pytest.raises(Denied) as refused:
+        meanwhile(world, retire, [RESIDENT], case="1")
+    assert Reason.DATASET_UNAVAILABLE in refused.value.reasons
+
+
+def test_rows_granted_under_other_terms_are_not_released_under_new_ones(world: World) -> None:
+    contract = world.agree(**ANYONE)
+    document = terms_to_document(contract.terms)
+    document["fields"] = [{"name": "姓名", "transform": "mask:1"}, {"name": "income", "transform": "hash"}]
+    document["not_before"] = rfc3339(now())
+    with pytest.raises(Denied) as refused:
+        meanwhile(world, lambda: world.renew(contract, document), [RESIDENT], case="1")
+    assert refused.value.reasons == (Reason.CONTRACT_ENDED,)
+
+
+def test_no_answer_without_a_record(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.agree(**ANYONE)
+
+    def full(*_: Any, **__: Any) -> Any:
+        raise LedgerUnavailable("no space left on device")
+
+    with pytest.raises(Unavailable) as refused:
+        meanwhile(
+            world, lambda: monkeypatch.setattr(world.gateway.ledger, "transact", full), [RESIDENT], case="1"
+        )
+    assert refused.value.reason is Reason.LEDGER_UNAVAILABLE
+    monkeypatch.undo()
+    assert world.decisions() == []
+    assert world.registry.get_sample_value("isthmus_exchanges_unrecorded_total") == 1
+
+
+def test_a_fault_nobody_foresaw_ends_the_batch_with_a_record_and_says_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.agree(**ANYONE)
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise RuntimeError(RESIDENT)
+
+    monkeypatch.setattr("gateway.batch.release.content_of", broken)
+    with pytest.raises(IsthmusError) as refused:
+        batch(world, [RESIDENT], case="1")
+    assert refused.value.reason is Reason.INTERNAL and RESIDENT not in str(refused.value)
+    record = world.sole_decision()
+    assert (record.decision, record.reasons, record.exchange) == (
+        "ERROR",
+        ("INTERNAL",),
+        refused.value.exchange,
+    )
+
+
+def test_who_gives_up_on_the_way_leaves_one_record_and_takes_nothing(world: World) -> None:
+    world.agree(**ANYONE)
+    arrived, opened = threading.Event(), threading.Event()
+
+    def hold(*_: Any) -> None:
+        arrived.set()
+        assert opened.wait(60)
+
+    with BatchNode(world, hold).serving(), ThreadPoolExecutor() as pool:
+        asked = request([RESIDENT], case="1")
+        call = ExchangeServiceStub(world.channel(SYSTEM)).BatchQuery(asked, timeout=30)
+        ended = pool.submit(list, call)
+        assert arrived.wait(20)
+        call.cancel()  # type: ignore[no-untyped-call]
+        with pytest.raises(grpc.RpcError) as refused:
+            ended.result(20)
+        assert isinstance(from_rpc_error(refused.value), Cancelled)
+        # The call to the department is cancelled too: nobody waits for it to end.
+        patience = time.monotonic() + 10
+        try:
+            while not world.decisions():
+                assert not opened.wait(0.01) and time.monotonic() < patience
+        finally:
+            opened.set()
+    record = world.sole_decision()
+    assert (record.decision, record.reasons, record.row_count) == ("ERROR", ("CANCELLED",), 0)
+
+
+def test_a_deadline_that_ends_on_the_way_ends_the_batch(world: World) -> None:
+    world.agree(**ANYONE)
+    opened = threading.Event()
+
+    def hold(*_: object) -> None:
+        opened.wait(20)
+
+    with BatchNode(world, hold).serving():
+        with pytest.raises(DeadlineExceeded):
+            batch(world, [RESIDENT], case="1", timeout=0.5)
+        while not world.decisions():
+            assert not opened.wait(0.01)
+        opened.set()
+    assert world.sole_decision().reasons == ("DEADLINE_EXCEEDED",)

@@ -77,7 +77,7 @@ def department_file(folder: Path, department: Department, parties: Parties, addr
     server = {
         **_server(parties, node(department.name), address),
         "hash_key": folder / "hash.key",
-        "workers": 8,
+        "threads": 8,
     }
     head = toml(
         {
@@ -111,7 +111,7 @@ def gateway_file(
     """Writes the gateway's configuration; `nodes` are the addresses of the departments' nodes."""
     path = folder / "gateway.toml"
     sections: dict[str, Section] = {
-        "server": {**_server(parties, GATEWAY, address), "workers": 32, "grace_seconds": 2.0},
+        "server": {**_server(parties, GATEWAY, address), "threads": 32, "grace_seconds": 2.0},
         "ledger": _ledger(shared, folder / "gateway.pin"),
         "subjects": _subjects(shared),
         # Port 0: nobody scrapes the demonstration, and two of them must not meet.

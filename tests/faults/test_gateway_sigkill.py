@@ -24,7 +24,7 @@ from audit.ledger.schema import records
 from audit.record import AccessRecord, Kind
 from audit.tlog.checkpoint import open_checkpoint
 from audit.tlog.merkle import hash_leaf, root_of
-from gateway.main import open_ledger
+from gateway.load import open_ledger
 from isthmus.pki import pinned_to
 from isthmus.v1.exchange_service_pb2 import QueryResponse
 from isthmus.v1.exchange_service_pb2_grpc import ExchangeServiceStub
@@ -48,7 +48,7 @@ def write_config(world: World, port: int) -> Path:
         certificate = "pki/gateway.main.pem"
         key = "pki/gateway.main.key"
         ca = "pki/ca.pem"
-        workers = 32
+        threads = 32
         [ledger]
         url = "sqlite:///ledger.db"
         log_key = "secrets/log.key"

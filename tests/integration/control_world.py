@@ -187,7 +187,7 @@ class World:
             registry=CollectorRegistry(),
             address="127.0.0.1:0",
             authorise=ControlAuthoriser(),
-            workers=8,
+            threads=8,
         )
         server.start()
         return server

@@ -129,7 +129,7 @@ def world_in(folder: Path) -> Iterator[World]:
         registry=registry,
         address="127.0.0.1:0",
         authorise=authorise,
-        workers=8,
+        threads=8,
         log=log,
     )
     server.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from typer.testing import CliRunner
 
 from audit.keys import load_log_key, load_subject_tokens
 from gateway.config import load_config
-from gateway.main import GatewayError, load_own_credentials
+from gateway.load import GatewayError, load_own_credentials
 from isthmus.cli.gateway import app
 from isthmus.config import ConfigError
 
@@ -51,6 +52,11 @@ def test_the_environment_overrides(tmp_path: Path) -> None:
         ("utc_offset_minutes = 480", "utc_offset_minutes = 4800", "utc_offset_minutes"),
         ("aboard = 128", "aboard = 0", "more than 0"),
         ("waiting = 192", "waitin = 192", "did you mean waiting"),
+        ("workers = 1 ", "workers = 256 ", "number of gateway processes, from 1 to 64.*is `threads`"),
+        ("workers = 1 ", "workers = 0 ", "number of gateway processes"),
+        ("threads = 256", "threads = 0", "threads must be from 1"),
+        ("threads = 256", "threads = 5000", "threads must be from 1"),
+        ("port = 9464", "port = 65536", "metrics.port must leave a port"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, old: str, new: str, complaint: str) -> None:
@@ -58,8 +64,16 @@ def test_what_is_wrong_is_named(tmp_path: Path, old: str, new: str, complaint: s
         load_config(changed(tmp_path, old, new), environ={})
 
 
+def test_each_worker_has_a_port_for_its_metrics(tmp_path: Path) -> None:
+    config = load_config(changed(tmp_path, "workers = 1 ", "workers = 8 "), environ={})
+    assert [config.metrics.of_worker(number).port for number in (0, 7)] == [9464, 9471]
+    assert replace(config.metrics, port=0).of_worker(7).port == 0
+    with pytest.raises(ConfigError, match="each of the 8 workers"):
+        load_config(tmp_path / "gateway.toml", environ={"ISTHMUS_METRICS_PORT": "65530"})
+
+
 def test_a_missing_certificate_stops_the_start_in_words(tmp_path: Path) -> None:
-    config = load_config(changed(tmp_path, "workers = 256", "workers = 8"), environ={})
+    config = load_config(changed(tmp_path, "threads = 256", "threads = 8"), environ={})
     with pytest.raises(GatewayError, match=r"gateway\.main\.pem"):
         load_own_credentials(config)
     result = RUNNER.invoke(app, ["--config", str(tmp_path / "gateway.toml")])

@@ -1,7 +1,6 @@
 """Builds a server: mutual TLS, the guard around every method, health and reflection, bounded everything."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -17,11 +16,13 @@ from isthmus.log import logger
 from isthmus.pki import Credentials
 from isthmus.rpc.guard import Authoriser, Guard
 from isthmus.rpc.metrics import RpcMetrics
+from isthmus.rpc.pool import WorkerPool
 from isthmus.rpc.registration import GuardedRegistrar, ReflectionRegistrar, UnknownMethods
 from isthmus.rpc.validation import RequestValidator
 
 MAX_MESSAGE_BYTES: Final = 4 << 20
 # Below the 5 minutes after which most firewalls and load balancers forget a silent connection.
+_PENDING: Final = 8
 _KEEPALIVE_MS: Final = 120_000
 _KEEPALIVE_TIMEOUT_MS: Final = 20_000
 _MIN_CLIENT_PING_MS: Final = 30_000
@@ -78,7 +79,7 @@ def build_server(
     registry: CollectorRegistry,
     address: str,
     authorise: Authoriser,
-    workers: int = 64,
+    threads: int = 64,
     max_concurrent: int = 512,
     max_message_bytes: int = MAX_MESSAGE_BYTES,
     default_deadline_s: float = 30.0,
@@ -95,7 +96,7 @@ def build_server(
         registry: receives the `grpc_server_*` metrics.
         address: such as `127.0.0.1:0` (port 0 takes a free one) or `[::]:8443`.
         authorise: who may call what; asked before a request is validated.
-        workers: threads, so calls worked on at once.
+        threads: how many, so calls worked on at once.
         max_concurrent: calls accepted at once, the waiting ones included; more are RESOURCE_EXHAUSTED.
         max_message_bytes: of one request or response.
         default_deadline_s: what a unary call gets when its caller sets no deadline.
@@ -115,8 +116,8 @@ def build_server(
         log=log or logger("rpc"),
     )
     server = grpc.server(
-        ThreadPoolExecutor(max_workers=workers, thread_name_prefix="rpc"),
-        options=_options(max_message_bytes, so_reuseport=so_reuseport),
+        WorkerPool(threads, "rpc"),  # type: ignore[arg-type]  # gRPC only submits
+        options=_options(max_message_bytes, max_concurrent, so_reuseport=so_reuseport),
         maximum_concurrent_rpcs=max_concurrent,
     )
     names = _register(server, services, guard, RpcMetrics(registry))
@@ -143,8 +144,12 @@ def _add_health_and_reflection(server: grpc.Server, names: Sequence[str], peers:
     return servicer
 
 
-def _options(max_message_bytes: int, *, so_reuseport: bool) -> list[tuple[str, int]]:
+def _options(max_message_bytes: int, max_concurrent: int, *, so_reuseport: bool) -> list[tuple[str, int]]:
     return [
+        # What gRPC has not handed over yet; beyond its own limit of 1,000 it drops calls as CANCELLED, which nobody
+        # retries.
+        ("grpc.server.max_pending_requests", _PENDING * max_concurrent),
+        ("grpc.server.max_pending_requests_hard_limit", _PENDING * max_concurrent),
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.max_send_message_length", max_message_bytes),
         ("grpc.so_reuseport", int(so_reuseport)),

@@ -18,14 +18,15 @@ key = $(shell { echo '$(HOME_LINE)'; cat $(1) pyproject.toml; } | cksum | cut -d
 RUNTIME_LOCKS := requirements/runtime.txt requirements/build.txt
 RUNTIME_STAMP := $(VENV)/.runtime-$(call key,$(RUNTIME_LOCKS))
 DEV_STAMP := $(VENV)/.dev-$(call key,requirements/dev.txt)
+BENCH_STAMP := $(VENV)/.bench-$(call key,$(RUNTIME_LOCKS) requirements/bench.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fmt types imports proto proto-lint drift lock check clean python-check
+.PHONY: help demo test bench bench-quick lint fmt types imports proto proto-lint drift lock check clean python-check
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 	@echo
-	@echo 'make demo ARGS="..." passes options on to `isthmus demo`; ARGS works the same way for test.'
+	@echo 'make demo ARGS="..." passes options on to `isthmus demo`; ARGS works the same way for test and bench.'
 	@echo 'PYTHON=/path/to/python chooses the interpreter, WORKERS=n the number of test processes.'
 
 demo: $(RUNTIME_STAMP) ## run every part on this machine and show an exchange
@@ -33,6 +34,12 @@ demo: $(RUNTIME_STAMP) ## run every part on this machine and show an exchange
 
 test: $(DEV_STAMP) ## run the whole test suite
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+bench: $(BENCH_STAMP) ## measure speed against proxies; writes build/bench.json
+	@$(BIN)/python -m tests.bench.run $(ARGS)
+
+bench-quick: $(BENCH_STAMP) ## the same in under a minute, over less
+	@$(BIN)/python -m tests.bench.run --quick $(ARGS)
 
 lint: $(DEV_STAMP) ## check style and formatting
 	$(BIN)/ruff check $(SOURCES)
@@ -65,6 +72,7 @@ lock: $(DEV_STAMP) ## resolve requirements/*.txt again (UPGRADE=--upgrade for ne
 	$(LOCK) pyproject.toml --group dev --group build -o requirements/dev.txt
 	$(LOCK) pyproject.toml -c requirements/dev.txt -o requirements/runtime.txt
 	$(LOCK) --group pyproject.toml:build -c requirements/dev.txt -o requirements/build.txt
+	$(LOCK) --group pyproject.toml:bench -c requirements/dev.txt -o requirements/bench.txt
 
 check: test lint types imports proto-lint drift ## everything above that can fail
 
@@ -99,3 +107,8 @@ $(DEV_STAMP): | python-check
 	@$(PIP) install --require-hashes -r requirements/dev.txt
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@rm -f $(VENV)/.dev-* && touch $@
+
+$(BENCH_STAMP): | $(RUNTIME_STAMP)
+	@echo "installing what Isthmus is measured with" >&2
+	@$(PIP) install --require-hashes -r requirements/bench.txt
+	@rm -f $(VENV)/.bench-* && touch $@

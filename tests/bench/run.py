@@ -31,7 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Measures, prints, writes. Returns the exit code; whatever was started has ended."""
     options = _parser().parse_args(arguments)
     plan = _plan(options)
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    # SIGINT too: whoever is started in the background inherits that it is ignored.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     results = Results(plan)
     try:

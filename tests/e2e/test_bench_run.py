@@ -67,7 +67,7 @@ def test_whatever_it_started_ends_with_it(tmp_path: Path, asked: signal.Signals)
                 break
         processes = psutil.Process(run.pid).children(recursive=True)
         run.send_signal(asked)
-        run.communicate()
+        run.communicate(timeout=60)
     assert len(processes) >= 4, "node, gateway, callers, upstream, proxy"
     assert living(processes) == []
     if asked is signal.SIGINT:

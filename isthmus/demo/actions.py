@@ -21,6 +21,7 @@ class Ask:
         who: the path of the caller's identity, such as `/department/education/system/enrolment`.
         test: makes it a Verify of this predicate instead.
         foreign: the caller's certificate is by an authority that the gateway does not know.
+        others: makes it a BatchQuery about these subjects too.
         emergency: why it goes without consent, where the contract allows that in an emergency.
     """
 
@@ -33,6 +34,7 @@ class Ask:
     test: Test | None = None
     foreign: bool = False
     emergency: str = ""
+    others: tuple[Subject, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,7 @@ class Expected:
         reasons: all of them, in any order.
         known: whether the provider knows the subject; None where that does not matter.
         verdict: `YES`, `NO` or `UNKNOWN` for a Verify.
+        each: of a BatchQuery, what each subject gets: ALLOW, or the reason why not.
         says: a regular expression that must be found in the words of a refusal.
         shows: a regular expression for each released field; every released value must match it wholly.
     """
@@ -145,6 +148,7 @@ class Expected:
     reasons: frozenset[str] = frozenset()
     known: bool | None = None
     verdict: str = ""
+    each: tuple[str, ...] = ()
     says: str = ""
     shows: Mapping[str, str] = field(default_factory=dict)
 

@@ -23,6 +23,7 @@ class Outcome:
         words: what a person is told.
         exchange: `exchanges/{uuid}`, empty for what is no exchange.
         known, verdict, rows: the answer.
+        each: of a BatchQuery, what each subject got: ALLOW, or the reason why not.
         explained: what Explain said just before, None when it was not asked.
     """
 
@@ -32,6 +33,7 @@ class Outcome:
     exchange: str = ""
     known: bool | None = None
     verdict: str = ""
+    each: tuple[str, ...] = ()
     rows: Sequence[Mapping[str, Any]] = ()
     explained: "Foretold | None" = None
 
@@ -81,6 +83,7 @@ def differences(expected: Expected, outcome: Outcome) -> tuple[str, ...]:
         _unlike("reasons", _listed(expected.reasons), _listed(outcome.reasons)),
         _unlike("known", expected.known, outcome.known) if expected.known is not None else "",
         _unlike("verdict", expected.verdict, outcome.verdict),
+        _unlike("each subject", expected.each, outcome.each),
         *_explanations(outcome),
     ]
     if expected.says and not re.search(expected.says, outcome.words):

@@ -155,9 +155,11 @@ class Player:
     def _ask(self, ask: Ask) -> Outcome:
         if ask.foreign:
             return self._ask_as_stranger(ask)
-        explained = self._explain(ask) if "/system/" in ask.who else None
+        # Nobody explains a batch: each of its subjects would be a question of its own.
+        explained = self._explain(ask) if "/system/" in ask.who and not ask.others else None
+        how = self._verify if ask.test else self._batch if ask.others else self._query
         try:
-            outcome = self._verify(ask) if ask.test else self._query(ask)
+            outcome = how(ask)
         except IsthmusError as error:
             outcome = refusal(error)
         return foretold(outcome, explained)
@@ -176,6 +178,14 @@ class Player:
     def _verify(self, ask: Ask) -> Outcome:
         result = self._desk.client(ask.who).exchange.verify(**_arguments(ask), predicate=_predicate(ask))
         return Outcome(decision=ALLOW, exchange=result.exchange, verdict=result.verdict)
+
+    def _batch(self, ask: Ask) -> Outcome:
+        arguments = _arguments(ask)
+        del arguments["subject"]
+        subjects = [(each.scheme, each.id) for each in (ask.subject, *ask.others)]
+        result = self._desk.client(ask.who).exchange.batch(**arguments, subjects=subjects, fields=ask.fields)
+        each = tuple("ALLOW" if item.allowed else item.reasons[0].name for item in result.items)
+        return Outcome(decision=ALLOW, exchange=result.exchange, each=each)
 
     def _explain(self, ask: Ask) -> Foretold | None:
         asked = {"predicate": _predicate(ask)} if ask.test else {"fields": ask.fields}

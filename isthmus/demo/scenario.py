@@ -79,7 +79,7 @@ class Contract:
     purposes: tuple[str, ...]
     legal_basis: str
     legal_citation: str
-    modes: tuple[str, ...] = ("QUERY", "VERIFY")
+    modes: tuple[str, ...] = ("QUERY", "VERIFY", "BATCH")
     quota: int = 0
     lasts: timedelta = _YEAR
     signers: tuple[str, ...] | None = None

@@ -106,6 +106,10 @@ def why(outcome: Outcome) -> str:
 def _answer(outcome: Outcome) -> str:
     if outcome.verdict:
         return f"{outcome.verdict}; no data left the provider"
+    if outcome.each:
+        allowed = sum(each == ALLOW for each in outcome.each)
+        refused = ", ".join(sorted({each for each in outcome.each if each != ALLOW}))
+        return f"{allowed} of {len(outcome.each)} answered" + (f"; the others: {refused}" if refused else "")
     if outcome.known is False:
         return "the subject is not known there; that is the answer"
     rows = len(outcome.rows)

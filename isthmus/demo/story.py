@@ -121,6 +121,13 @@ def _questions(cast: Cast) -> Iterator[Step]:
     yield Step(
         "the provider does not know the subject", _main(cast, subject=cast.unknown), Expected(known=False)
     )
+    if cast.people:
+        others, each = (cast.people.silent, cast.people.minor), ("ALLOW", "CONSENT_MISSING", "ALLOW")
+    else:
+        others, each = (cast.unknown, cast.subject), ("ALLOW", "ALLOW", "ALLOW")
+    yield Step(
+        "three at once, each with an outcome 批量查询", _main(cast, others=others), Expected(each=each)
+    )
 
 
 def _wrong_questions(cast: Cast) -> Iterator[Step]:

@@ -62,7 +62,7 @@ class ConsentRow:
 
 
 # What a row means never changes, so a row that was read before is not parsed again: an exchange reads its consent twice.
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)
 def _read(row: Any) -> ConsentRow:
     return ConsentRow(
         name=row.name,

@@ -26,14 +26,18 @@ from audit.tlog.checkpoint import open_checkpoint
 from audit.tlog.merkle import hash_leaf, root_of
 from gateway.load import open_ledger
 from isthmus.pki import pinned_to
-from isthmus.v1.exchange_service_pb2 import QueryResponse
+from isthmus.v1.common_pb2 import DECISION_ALLOW
+from isthmus.v1.exchange_service_pb2 import BatchQueryResponse, QueryResponse
 from isthmus.v1.exchange_service_pb2_grpc import ExchangeServiceStub
-from tests.integration.exchange_parties import GATEWAY, NODE, SYSTEM, now, query
+from tests.integration.batch_calls import ANYONE, resident
+from tests.integration.batch_calls import request as batch_request
+from tests.integration.exchange_parties import GATEWAY, NODE, RESIDENT, SYSTEM, now, query
 from tests.integration.exchange_world import World, world_in
 
 pytestmark = [pytest.mark.fault, pytest.mark.e2e, pytest.mark.timeout(400)]
 
 KILLS, CALLERS, ANSWERS_BETWEEN = 20, 4, 15
+BATCH = batch_request([RESIDENT, *map(resident, range(20))], contract="contracts/many", case="办件-1")
 COMMAND = "from isthmus.cli.main import main; main()"
 
 
@@ -99,11 +103,13 @@ class Callers:
 
     def __init__(self, world: World, port: int) -> None:
         self.answers: list[QueryResponse] = []
+        self.batches: list[list[BatchQueryResponse]] = []
         self.stop = threading.Event()
         options = (*pinned_to(GATEWAY), ("grpc.max_reconnect_backoff_ms", 200))
         credentials = world.credentials(SYSTEM).channel_credentials()
         self._channel = grpc.secure_channel(f"127.0.0.1:{port}", credentials, options=options)
         self._query = ExchangeServiceStub(self._channel).Query
+        self._batch = ExchangeServiceStub(self._channel).BatchQuery
 
     def ask(self) -> None:
         while not self.stop.is_set():
@@ -111,6 +117,17 @@ class Callers:
                 self.answers.append(self._query(query(), timeout=5))
             except grpc.RpcError:
                 self.stop.wait(0.05)
+
+    def ask_for_many(self) -> None:
+        """As `ask`, about several people at once; what was told before the gateway died counts too."""
+        while not self.stop.is_set():
+            told: list[BatchQueryResponse] = []
+            try:
+                told.extend(self._batch(BATCH, timeout=5))  # what came before an error stays
+            except grpc.RpcError:
+                self.stop.wait(0.05)
+            if told:
+                self.batches.append(told)
 
     def until(self, count: int) -> None:
         deadline = time.monotonic() + 60
@@ -131,12 +148,14 @@ def free_port() -> int:
 def test_every_answer_received_has_its_record_however_often_the_gateway_is_killed(tmp_path: Path) -> None:
     with world_in(tmp_path) as world:
         world.consent(world.agree())
+        world.agree("many", **ANYONE)
         world.stop_gateway()
         port = free_port()
         config = write_config(world, port)
         callers = Callers(world, port)
-        with ThreadPoolExecutor(CALLERS) as pool:
+        with ThreadPoolExecutor(CALLERS + 1) as pool:
             asking = [pool.submit(callers.ask) for _ in range(CALLERS)]
+            asking.append(pool.submit(callers.ask_for_many))
             try:
                 for _ in range(KILLS):
                     with gateway_process(config, port) as process:
@@ -150,9 +169,11 @@ def test_every_answer_received_has_its_record_however_often_the_gateway_is_kille
         ledger = open_ledger(world.config, clock=now)
         try:
             check(ledger, callers.answers)
+            check_batches(ledger, callers.batches)
         finally:
             ledger.close()
     assert len(callers.answers) >= KILLS * ANSWERS_BETWEEN
+    assert callers.batches
 
 
 def check(ledger: Ledger, answers: list[QueryResponse]) -> None:
@@ -175,3 +196,16 @@ def check(ledger: Ledger, answers: list[QueryResponse]) -> None:
         held = open_checkpoint(answer.receipt.checkpoint.encode(), ledger.verifier_key).checkpoint
         assert answer.receipt.record_index < held.size <= len(leaves)
         assert held.root == root_of(b"".join(hashes[: held.size]))
+
+
+def check_batches(ledger: Ledger, batches: list[list[BatchQueryResponse]]) -> None:
+    """The record of a batch was durable before the first word of it, and counts whom it answered."""
+    with ledger.read() as connection:
+        found = connection.execute(sa.select(records.c.leaf).where(records.c.mode == "BATCH")).scalars()
+        kept = {record.exchange: record for record in map(AccessRecord.parse, found)}
+    for told in batches:
+        record = kept[told[0].exchange]
+        allowed = sum(each.decision == DECISION_ALLOW for part in told for each in part.outcomes)
+        assert record.decision == "ALLOW"
+        assert record.subject_count == len(BATCH.subjects)
+        assert allowed <= record.outcomes["ALLOW"]

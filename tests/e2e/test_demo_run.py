@@ -84,7 +84,7 @@ main()
 _WRONG = _RETOLD.format(
     tell='return (dataclasses.replace(story[0], expected=denied("NO_CONTRACT")), story[1])'
 )
-_BRIEF = _RETOLD.format(tell="return story[:5]")
+_BRIEF = _RETOLD.format(tell="return story[:6]")
 
 
 def test_a_story_that_expects_something_else_ends_with_exit_status_1() -> None:

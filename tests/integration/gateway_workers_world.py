@@ -50,6 +50,8 @@ def write_config(world: World, *, workers: int, metrics: int = 0, port: int = 0,
         keys = {{ 1 = "secrets/subject-1.key" }}
         [metrics]
         port = {metrics}
+        [exchange]
+        fetch_timeout_seconds = {PATIENCE_S}
         [departments.{REGISTRY}]
         address = "127.0.0.1:{world.node.port}"
         node = "{NODE.name}"

@@ -178,10 +178,10 @@ def test_sigterm_lets_calls_under_way_end_and_leaves_nothing_behind(world: World
     world.agree(legal_basis="PUBLIC_TASK")
     assert world.node is not None
     gate = Gate(world.node)
-    with gateways(world, workers=2) as running, ExitStack() as stack:
+    with gateways(world, workers=2, more="grace_seconds = 60.0") as running, ExitStack() as stack:
         send = stack.enter_context(running.asking())
         pids = [each.pid for each in running.processes()]
-        answer = send.future(query(case="1"), timeout=30)
+        answer = send.future(query(case="1"), timeout=60)
         assert gate.arrived.wait(30)
         running.process.terminate()
         running.until(lambda: not listens(running.port))

@@ -34,9 +34,12 @@ class Task:
 
     def _tell(self) -> None:
         # Both sides may come here at once; `pop` gives each callback to one of them.
-        with suppress(IndexError):
-            while True:
-                self._waiting.pop()(self)
+        while self._waiting:
+            try:
+                callback = self._waiting.pop()
+            except IndexError:
+                return
+            callback(self)
 
 
 class WorkerPool(Executor):
@@ -54,21 +57,21 @@ class WorkerPool(Executor):
         self._most: Final = workers
         self._name: Final = name
         self._started: list[threading.Thread] = []
-        self._idle = 0
+        # Threads less jobs that are not over: what is below zero waits.
+        self._free = 0
         self._lock = threading.Lock()
 
     @property
     def idle(self) -> int:
         """How many threads wait for a job."""
-        return self._idle
+        return max(0, self._free)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
         """Runs `fn` on a thread, and returns a task that says when it is over."""
         task = Task()
         with self._lock:
-            if self._idle:
-                self._idle -= 1
-            elif len(self._started) < self._most:
+            self._free -= 1
+            if self._free < 0 and len(self._started) < self._most:
                 self._start()
         self._jobs.put((task, fn, args))
         return task  # type: ignore[return-value]
@@ -86,15 +89,18 @@ class WorkerPool(Executor):
         name = f"{self._name}-{len(self._started)}"
         thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._started.append(thread)
+        self._free += 1
         thread.start()
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             task, function, arguments = job
-            # As in the standard library, whose futures would keep the exception for nobody: gRPC answers for its own.
-            with suppress(Exception):
+            # As in the standard library, whose futures would keep the fault for nobody: gRPC answers for its own. A job
+            # that ended its thread would leave its task open for ever.
+            with suppress(BaseException):
                 function(*arguments)
-            task.end()
+            with suppress(BaseException):
+                task.end()
             del job, task, function, arguments
             with self._lock:
-                self._idle += 1
+                self._free += 1

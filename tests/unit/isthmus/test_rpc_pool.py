@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from functools import partial
 
+import pytest
+
 from isthmus.rpc.pool import WorkerPool
 
 
@@ -63,22 +65,34 @@ def test_a_thread_that_is_idle_is_used_again() -> None:
     assert names == {"test-0"}
 
 
-def _await_idle(pool: WorkerPool) -> None:
+def _await_idle(pool: WorkerPool, threads: int = 1) -> None:
     ended = threading.Event()
     deadline = threading.Timer(10, ended.set)
     deadline.start()
-    while not pool.idle and not ended.is_set():
+    while pool.idle < threads and not ended.is_set():
         ended.wait(0.001)
     deadline.cancel()
 
 
-def test_a_job_that_fails_costs_no_thread() -> None:
-    pool, ended = WorkerPool(1, "test"), threading.Event()
+def test_after_more_jobs_than_threads_no_more_threads_count_as_idle_than_there_are() -> None:
+    pool, done = WorkerPool(2, "test"), threading.Semaphore(0)
+    for _ in range(20):
+        pool.submit(lambda: None).add_done_callback(lambda _task: done.release())
+    assert all(done.acquire(timeout=10) for _ in range(20))
+    _await_idle(pool, 2)
+    assert pool.idle == 2
+    pool.shutdown()
+
+
+@pytest.mark.parametrize("fault", [RuntimeError, SystemExit])
+def test_a_job_that_fails_costs_no_thread_and_is_over(fault: type[BaseException]) -> None:
+    pool, over, ended = WorkerPool(1, "test"), threading.Event(), threading.Event()
 
     def fail() -> None:
-        raise RuntimeError
+        raise fault
 
-    pool.submit(fail)
+    pool.submit(fail).add_done_callback(lambda _task: over.set())
+    assert over.wait(10)
     pool.submit(lambda: None).add_done_callback(lambda _task: ended.set())
     assert ended.wait(10)
     pool.shutdown()

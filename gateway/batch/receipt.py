@@ -3,23 +3,21 @@
 An answer that is wrong about one subject is refused as a whole: nobody can say what else in it is wrong.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Final
 
 from google.protobuf.message import DecodeError
 
 from gateway.batch.part import Answered, Found, Part
+from gateway.exchange.evidence import Misbehaved, line_of, read_receipt, refusal_of
 from gateway.exchange.grant import Grant, granted_fields
 from gateway.exchange.outcome import Failed, Vetoed
-from gateway.exchange.receipt import MAX_RECEIPT_CHARACTERS, Misbehaved
-from isthmus.identity import Role
 from isthmus.reasons import Reason
-from isthmus.statement import StatementError, StatementKind, StatementVerifier
+from isthmus.statement import StatementVerifier
 from isthmus.v1.common_pb2 import Column, RowSet
 from isthmus.v1.department_service_pb2 import FetchOutcome, FetchResponse
 
-_MAX_EXPLANATION: Final = 500
 _KNOWN: Final = b"\x08\x01"
 _SHORT: Final = 4
 """The bytes before a row that is the only one and shorter than 128 bytes."""
@@ -42,58 +40,18 @@ def check_part(
         verifier: checks the signature of its receipt.
     """
     try:
-        line, node = _line(response, part, grant, verifier)
-        outcome = response.outcomes[0]
-        if outcome.refused:
-            return _refusal(outcome, line, response.receipt)
-        if "refused" in line:
-            raise Misbehaved("the receipt states a refusal where the answer is none")
+        receipt = read_receipt(response.receipt, grant, verifier)
+        if not len(receipt.lines) == len(response.outcomes) == 1:
+            raise Misbehaved("the department did not answer the part exactly once")
+        line, outcome = line_of(receipt.lines[0], part.exchange), response.outcomes[0]
+        if (refusal := refusal_of(outcome, line, receipt.token)) is not None:
+            return refusal
         _require_columns(outcome, grant)
         found = _found(outcome, part)
         _require_stated(outcome, found, line)
-        return Answered(tuple(outcome.columns), found, response.receipt, node)
+        return Answered(tuple(outcome.columns), found, receipt.token, receipt.node)
     except Misbehaved as fault:
         return Failed(Reason.DEPARTMENT_MISBEHAVED, str(fault))
-
-
-def _line(
-    response: FetchResponse, part: Part, grant: Grant, verifier: StatementVerifier
-) -> tuple[dict[str, Any], str]:
-    """The receipt's only line, and the thumbprint of the certificate that signed it."""
-    try:
-        verified = verifier.verify(
-            response.receipt,
-            kind=StatementKind.RECEIPT,
-            expect_role=Role.NODE,
-            max_bytes=MAX_RECEIPT_CHARACTERS,
-        )
-    except StatementError as error:
-        raise Misbehaved(f"the department's receipt is refused: {error}") from None
-    payload = verified.payload
-    if f"departments/{verified.identity.department}" != grant.department:
-        raise Misbehaved("the receipt is signed by a node of another department")
-    if payload.get("department") != grant.department or payload.get("grant") != grant.id:
-        raise Misbehaved("the receipt is for another grant")
-    lines = payload.get("outcomes")
-    if not isinstance(lines, list) or not len(lines) == len(response.outcomes) == 1:
-        raise Misbehaved("the department did not answer the part exactly once")
-    if not isinstance(lines[0], dict) or lines[0].get("exchange") != part.exchange:
-        raise Misbehaved("the receipt's outcome is not that of the grant")
-    return lines[0], verified.thumbprint
-
-
-def _refusal(outcome: FetchOutcome, line: dict[str, Any], receipt: str) -> Vetoed | Failed:
-    try:
-        reason = Reason(outcome.refused)
-    except ValueError:
-        raise Misbehaved("the department refused for a reason that is none") from None
-    if line.get("refused") != reason.name:
-        raise Misbehaved("the receipt does not state the department's refusal")
-    if outcome.subject_rows or outcome.row_set or outcome.columns or outcome.verdict:
-        raise Misbehaved("the department refused and sent data")
-    if reason is Reason.PROVIDER_VETO:
-        return Vetoed(outcome.explanation[:_MAX_EXPLANATION], receipt)
-    return Failed(reason, "the department's node could not serve the grant")
 
 
 def _require_columns(outcome: FetchOutcome, grant: Grant) -> None:
@@ -170,7 +128,7 @@ def _require_rows(data: bytes, *, width: int) -> None:
         raise Misbehaved("a row has more or fewer values than there are columns")
 
 
-def _require_stated(outcome: FetchOutcome, found: Sequence[Found], line: dict[str, Any]) -> None:
+def _require_stated(outcome: FetchOutcome, found: Sequence[Found], line: Mapping[str, Any]) -> None:
     rows = sum(each.rows for each in found)
     known = any(each.size for each in found)
     if rows != outcome.row_count or known != outcome.subject_known:

@@ -5,35 +5,20 @@ refused as a whole, because nobody can say what else in it is wrong.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from google.protobuf.message import DecodeError
 
+from gateway.exchange.evidence import Misbehaved, SignedLines, line_of, read_receipt, refusal_of
 from gateway.exchange.grant import Grant, Passenger, granted_fields
 from gateway.exchange.item import Mode
-from gateway.exchange.outcome import Failed, Outcome, Served, Vetoed
+from gateway.exchange.outcome import Failed, Outcome, Served
 from isthmus.canonical import canonical_json, sha256_hex
-from isthmus.identity import Role
 from isthmus.reasons import Reason
-from isthmus.statement import StatementError, StatementKind, StatementVerifier
+from isthmus.statement import StatementVerifier
 from isthmus.v1.common_pb2 import Column, RowSet
 from isthmus.v1.department_service_pb2 import FetchOutcome, FetchResponse
 from isthmus.v1.exchange_service_pb2 import Verdict
-
-MAX_RECEIPT_CHARACTERS: Final = 1 << 20
-_MAX_EXPLANATION: Final = 500
-
-
-class Misbehaved(Exception):
-    """The answer breaks the protocol. The message says how, and quotes nothing of the answer."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Receipt:
-    token: str
-    node: str
-    lines: Sequence[Any]
 
 
 def check_response(response: FetchResponse, grant: Grant, verifier: StatementVerifier) -> list[Outcome]:
@@ -42,7 +27,9 @@ def check_response(response: FetchResponse, grant: Grant, verifier: StatementVer
     An answer of which the receipt is wrong fails every exchange; one that is wrong by itself fails alone.
     """
     try:
-        receipt = _read_receipt(response, grant, verifier)
+        receipt = read_receipt(response.receipt, grant, verifier)
+        if not len(receipt.lines) == len(response.outcomes) == len(grant.passengers):
+            raise Misbehaved("the department did not answer each exchange exactly once")
     except Misbehaved as fault:
         return [Failed(Reason.DEPARTMENT_MISBEHAVED, str(fault)) for _ in grant.passengers]
     return [
@@ -51,57 +38,24 @@ def check_response(response: FetchResponse, grant: Grant, verifier: StatementVer
     ]
 
 
-def _read_receipt(response: FetchResponse, grant: Grant, verifier: StatementVerifier) -> _Receipt:
+def _outcome(passenger: Passenger, outcome: FetchOutcome, line: Any, receipt: SignedLines) -> Outcome:
     try:
-        verified = verifier.verify(
-            response.receipt,
-            kind=StatementKind.RECEIPT,
-            expect_role=Role.NODE,
-            max_bytes=MAX_RECEIPT_CHARACTERS,
-        )
-    except StatementError as error:
-        raise Misbehaved(f"the department's receipt is refused: {error}") from None
-    payload = verified.payload
-    if f"departments/{verified.identity.department}" != grant.department:
-        raise Misbehaved("the receipt is signed by a node of another department")
-    if payload.get("department") != grant.department or payload.get("grant") != grant.id:
-        raise Misbehaved("the receipt is for another grant")
-    lines = payload.get("outcomes")
-    if not isinstance(lines, list) or not len(lines) == len(response.outcomes) == len(grant.passengers):
-        raise Misbehaved("the department did not answer each exchange exactly once")
-    return _Receipt(response.receipt, verified.thumbprint, lines)
-
-
-def _outcome(passenger: Passenger, outcome: FetchOutcome, line: Any, receipt: _Receipt) -> Outcome:
-    try:
-        if not isinstance(line, dict) or line.get("exchange") != passenger.exchange.name:
-            raise Misbehaved("the receipt's outcomes are not those of the grant, in its order")
-        if outcome.refused:
-            return _refusal(outcome, line, receipt)
-        if "refused" in line:
-            raise Misbehaved("the receipt states a refusal where the answer is none")
+        stated = line_of(line, passenger.exchange.name)
+        if (refusal := refusal_of(outcome, stated, receipt.token)) is not None:
+            return refusal
+        if outcome.subject_rows:
+            raise Misbehaved("the answer about one subject holds rows of a batch")
         served = _rows if passenger.exchange.asked.mode is Mode.QUERY else _verdict
-        return served(passenger, outcome, line, receipt)
+        return served(passenger, outcome, stated, receipt)
     except Misbehaved as fault:
         return Failed(Reason.DEPARTMENT_MISBEHAVED, str(fault))
 
 
-def _refusal(outcome: FetchOutcome, line: Mapping[str, Any], receipt: _Receipt) -> Outcome:
-    try:
-        reason = Reason(outcome.refused)
-    except ValueError:
-        raise Misbehaved("the department refused for a reason that is none") from None
-    if line.get("refused") != reason.name:
-        raise Misbehaved("the receipt does not state the department's refusal")
-    if outcome.row_set or outcome.columns or outcome.verdict:
-        raise Misbehaved("the department refused and sent data")
-    if reason is Reason.PROVIDER_VETO:
-        # Bounded: a department's words go to the caller, and a department is not trusted with their length.
-        return Vetoed(outcome.explanation[:_MAX_EXPLANATION], receipt.token)
-    return Failed(reason, "the department's node could not serve the grant")
-
-
-def _rows(passenger: Passenger, outcome: FetchOutcome, line: Mapping[str, Any], receipt: _Receipt) -> Served:
+def _rows(
+    passenger: Passenger, outcome: FetchOutcome, line: Mapping[str, Any], receipt: SignedLines
+) -> Served:
+    if outcome.verdict:
+        raise Misbehaved("the answer to a QUERY holds a verdict")
     row_set = _row_set(outcome.row_set)
     _require_columns(outcome.columns, passenger)
     _require_columns(row_set.columns, passenger)
@@ -134,7 +88,7 @@ def _require_columns(columns: Sequence[Column], passenger: Passenger) -> None:
 
 
 def _verdict(
-    passenger: Passenger, outcome: FetchOutcome, line: Mapping[str, Any], receipt: _Receipt
+    passenger: Passenger, outcome: FetchOutcome, line: Mapping[str, Any], receipt: SignedLines
 ) -> Served:
     if outcome.row_set or outcome.columns or outcome.row_count:
         raise Misbehaved("the answer to a VERIFY holds more than a verdict")
@@ -147,7 +101,7 @@ def _verdict(
 def _served(
     outcome: FetchOutcome,
     line: Mapping[str, Any],
-    receipt: _Receipt,
+    receipt: SignedLines,
     *,
     content: bytes,
     row_set: RowSet | None,

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from gateway.exchange.receipt import Misbehaved
+from gateway.exchange.evidence import Misbehaved
 from gateway.stream.content import Part
 from isthmus.v1.common_pb2 import Column, FieldType
 from isthmus.v1.department_service_pb2 import StreamRowsResponse

@@ -9,8 +9,8 @@ from typing import Final, Protocol
 
 from google.protobuf.message import DecodeError
 
+from gateway.exchange.evidence import Misbehaved
 from gateway.exchange.grant import Passenger, granted_fields
-from gateway.exchange.receipt import Misbehaved
 from gateway.stream.wish import MAX_TOKEN, Encoding
 from isthmus.v1.common_pb2 import RowSet
 from isthmus.v1.department_service_pb2 import StreamRowsResponse

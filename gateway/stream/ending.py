@@ -7,8 +7,8 @@ import grpc
 
 from audit.record import StreamEnding
 from gateway.exchange.ending import Ending, failure
+from gateway.exchange.evidence import Misbehaved
 from gateway.exchange.fetch import call_fault
-from gateway.exchange.receipt import Misbehaved
 from gateway.stream.records import Ended
 from gateway.stream.underway import Underway
 from isthmus.errors import IsthmusError, Unavailable

@@ -1,11 +1,8 @@
 """Whether a department's receipt is for exactly the stream that it sent. No I/O."""
 
-from typing import Any
-
+from gateway.exchange.evidence import Misbehaved, line_of, read_receipt
 from gateway.exchange.grant import Grant
-from gateway.exchange.receipt import MAX_RECEIPT_CHARACTERS, Misbehaved
-from isthmus.identity import Role
-from isthmus.statement import StatementError, StatementKind, StatementVerifier
+from isthmus.statement import StatementVerifier
 
 
 def check_receipt(token: str, grant: Grant, *, digest: str, rows: int, verifier: StatementVerifier) -> str:
@@ -21,25 +18,10 @@ def check_receipt(token: str, grant: Grant, *, digest: str, rows: int, verifier:
     Raises:
         Misbehaved: it is not the department's, or for another stream than this.
     """
-    try:
-        verified = verifier.verify(
-            token, kind=StatementKind.RECEIPT, expect_role=Role.NODE, max_bytes=MAX_RECEIPT_CHARACTERS
-        )
-    except StatementError as error:
-        raise Misbehaved(f"the department's receipt is refused: {error}") from None
-    payload = verified.payload
-    if f"departments/{verified.identity.department}" != grant.department:
-        raise Misbehaved("the receipt is signed by a node of another department")
-    if payload.get("department") != grant.department or payload.get("grant") != grant.id:
-        raise Misbehaved("the receipt is for another grant")
-    line = _sole_line(payload.get("outcomes"))
-    stated = (line.get("exchange"), line.get("digest"), line.get("row_count"))
-    if stated != (grant.passengers[0].exchange.name, digest, rows):
-        raise Misbehaved("the receipt does not match the stream")
-    return verified.thumbprint
-
-
-def _sole_line(outcomes: Any) -> dict[str, Any]:
-    if not isinstance(outcomes, list) or len(outcomes) != 1 or not isinstance(outcomes[0], dict):
+    receipt = read_receipt(token, grant, verifier)
+    if len(receipt.lines) != 1:
         raise Misbehaved("the receipt does not hold exactly one stream")
-    return outcomes[0]
+    line = line_of(receipt.lines[0], grant.passengers[0].exchange.name)
+    if (line.get("digest"), line.get("row_count")) != (digest, rows):
+        raise Misbehaved("the receipt does not match the stream")
+    return receipt.node

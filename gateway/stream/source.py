@@ -7,10 +7,10 @@ from typing import Any, Final
 import grpc
 
 from gateway.departments import Departments
+from gateway.exchange.evidence import Misbehaved
 from gateway.exchange.fetch import call_fault
 from gateway.exchange.grant import MAX_TOKEN_CHARACTERS, Passenger
 from gateway.exchange.outcome import Failed, Vetoed
-from gateway.exchange.receipt import Misbehaved
 from gateway.stream.content import Part, read_first, read_next
 from gateway.stream.grant import stream_grant
 from gateway.stream.peer import Peer

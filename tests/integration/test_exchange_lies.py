@@ -133,6 +133,14 @@ def a_verdict_too(_: Payload, response: FetchResponse, receipt: Payload) -> None
     receipt["outcomes"][0] = line(receipt["outcomes"][0]["exchange"], response.outcomes[0])
 
 
+def rows_and_a_verdict(_: Payload, response: FetchResponse, __: Payload) -> None:
+    response.outcomes[0].verdict = VERDICT_YES
+
+
+def rows_of_a_batch_too(_: Payload, response: FetchResponse, __: Payload) -> None:
+    response.outcomes[0].subject_rows.append(b"\x08\x01")
+
+
 LIES = [
     extra_column,
     hidden_column,
@@ -151,6 +159,8 @@ LIES = [
     refused_with_data,
     secret_refusal,
     a_verdict_too,
+    rows_and_a_verdict,
+    rows_of_a_batch_too,
 ]
 
 

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import shutil
 import subprocess
 from collections.abc import Iterator
 from datetime import date
@@ -16,6 +15,7 @@ from audit.tlog.checkpoint import open_checkpoint
 from isthmus.demo.run import Running, running
 from isthmus.demo.sources import load
 from isthmus.identity import server_name
+from tests.e2e.node_packages import install
 
 pytestmark = pytest.mark.e2e
 
@@ -26,14 +26,7 @@ _ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The consumer and its locked packages, installed outside the repository."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("Node.js and npm are not installed (Debian: apt-get install nodejs npm)")
-    folder = tmp_path_factory.mktemp("node")
-    for file in ("package.json", "package-lock.json", "query.js"):
-        shutil.copy(_HERE / file, folder)
-    command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=110)
-    return folder
+    return install(_HERE, "query.js", tmp_path_factory)
 
 
 @pytest.fixture(scope="module")

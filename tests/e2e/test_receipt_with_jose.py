@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from isthmus.statement import StatementKind, sign
 from isthmus.terms import rfc3339
+from tests.e2e.node_packages import install
 from tests.integration.consent_calls import withdraw
 from tests.integration.control_world import GATEWAY, PORTAL, PURPOSE, World, world_in
 
@@ -26,14 +26,7 @@ _HERE = Path(__file__).parent / "node-jose"
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The reader and its locked packages, installed outside the repository."""
-    if shutil.which("node") is None or shutil.which("npm") is None:
-        pytest.skip("Node.js and npm are not installed (Debian: apt-get install nodejs npm)")
-    folder = tmp_path_factory.mktemp("node-jose")
-    for file in ("package.json", "package-lock.json", "verify.js"):
-        shutil.copy(_HERE / file, folder)
-    command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=110)
-    return folder
+    return install(_HERE, "verify.js", tmp_path_factory)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -12,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from hypothesis.stateful import initialize, rule
 
 from gateway.catalogue.publish import publish
 from gateway.contracts.clerk import ContractClerk
@@ -32,11 +31,12 @@ from gateway.contracts.withdraw import withdraw
 from gateway.rulebook import Rulebook
 from gateway.state.contracts import ContractRow, get_version
 from gateway.state.schema import contract_events, contracts
-from isthmus.errors import IsthmusError, Reason
+from isthmus.errors import Reason
 from isthmus.identity import Identity, Role
 from isthmus.terms import instant, rfc3339, timestamp
 from isthmus.v1 import catalog_service_pb2
 from isthmus.v1 import contract_service_pb2 as pb
+from tests.integration.control_machine import ControlMachine
 from tests.integration.control_world import (
     CONSUMER,
     EDUCATION,
@@ -73,8 +73,10 @@ Happened = list[tuple[int, str]]
 """Events, each as the number of the version and the type."""
 
 
-class ContractSteps(RuleBasedStateMachine):
+class ContractSteps(ControlMachine):
     """Two departments, time and a clerk. Each step of an officer leaves its own events, or none when it is refused."""
+
+    expected = frozenset(EXPECTED)
 
     @initialize(by=OFFICERS, days=st.sampled_from([2, 40, 90]), pack=PACKS)
     def begin(self, by: Identity, days: int, pack: str) -> None:
@@ -85,22 +87,6 @@ class ContractSteps(RuleBasedStateMachine):
         publish(self.world.control, self.call(PROVIDER), request)
         self.world.control.rulebook = rulebook(pack)
         self.propose(by, begins=0, days=days, keep=1)
-
-    def teardown(self) -> None:
-        if hasattr(self, "world"):
-            self.world.close()
-            shutil.rmtree(self.folder)
-
-    def call(self, identity: Identity) -> Any:
-        return self.world.control.call(identity, self.world.credentials(identity).thumbprint, "Test")
-
-    def attempt(self, handler: Any, by: Identity, request: Any, **extra: Any) -> Any:
-        """Calls a handler; a refusal is fine, and must be one of those a caller can act on."""
-        try:
-            return handler(self.world.control, self.call(by), request, **extra)
-        except IsthmusError as error:
-            assert error.reason in EXPECTED, error
-            return None
 
     def step(
         self, handler: Any, by: Identity, request: Any, *, leaves: Callable[[Happened], bool], **extra: Any

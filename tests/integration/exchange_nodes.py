@@ -34,6 +34,7 @@ from isthmus.v1.department_service_pb2_grpc import (
 from isthmus.v1.exchange_service_pb2 import (
     VERDICT_YES,
 )
+from isthmus.v1.reason_pb2 import REASON_PROVIDER_VETO
 from services.node import Node
 from tests.integration.exchange_parties import DOMAIN, NODE, now
 from tests.integration.exchange_world import World
@@ -100,21 +101,28 @@ class LyingNode(DepartmentServiceServicer):
     @contextmanager
     def serving(self) -> Iterator[None]:
         """Serves instead of the real node."""
-        server: RunningServer = build_server(
-            services=[Service(self, add_DepartmentServiceServicer_to_server)],
-            credentials=self._world.credentials(NODE),
-            trust_domain=DOMAIN,
-            clock=now,
-            registry=CollectorRegistry(),
-            address="127.0.0.1:0",
-            authorise=lambda *_: None,
-        )
-        server.start()
-        try:
-            self._world.use_node(server.port)
+        with standing_in(self, self._world):
             yield
-        finally:
-            server.stop(0)
+
+
+@contextmanager
+def standing_in(node: DepartmentServiceServicer, world: World) -> Iterator[None]:
+    """Serves a scripted node instead of the real one."""
+    server: RunningServer = build_server(
+        services=[Service(node, add_DepartmentServiceServicer_to_server)],
+        credentials=world.credentials(NODE),
+        trust_domain=DOMAIN,
+        clock=now,
+        registry=CollectorRegistry(),
+        address="127.0.0.1:0",
+        authorise=lambda *_: None,
+    )
+    server.start()
+    try:
+        world.use_node(server.port)
+        yield
+    finally:
+        server.stop(0)
 
 
 def honest(item: dict[str, Any]) -> FetchOutcome:
@@ -139,3 +147,35 @@ def line(exchange: str, outcome: FetchOutcome) -> dict[str, Any]:
         "row_count": outcome.row_count,
         "subject_known": outcome.subject_known,
     }
+
+
+def other_exchange(_: dict[str, Any], __: FetchResponse, receipt: dict[str, Any]) -> None:
+    receipt["outcomes"][0]["exchange"] = "exchanges/00000000-0000-7000-8000-000000000000"
+
+
+def other_grant(_: dict[str, Any], __: FetchResponse, receipt: dict[str, Any]) -> None:
+    receipt["grant"] = "00000000-0000-7000-8000-000000000000"
+
+
+def two_outcomes(_: dict[str, Any], response: FetchResponse, receipt: dict[str, Any]) -> None:
+    response.outcomes.append(response.outcomes[0])
+    receipt["outcomes"].append(receipt["outcomes"][0])
+
+
+def no_outcome(_: dict[str, Any], response: FetchResponse, receipt: dict[str, Any]) -> None:
+    del response.outcomes[:]
+    receipt["outcomes"].clear()
+
+
+def forged_receipt(_: dict[str, Any], response: FetchResponse, __: dict[str, Any]) -> None:
+    response.receipt = "a.b.c"
+
+
+def refused_with_data(_: dict[str, Any], response: FetchResponse, receipt: dict[str, Any]) -> None:
+    response.outcomes[0].refused = REASON_PROVIDER_VETO
+    receipt["outcomes"][0] = {"exchange": receipt["outcomes"][0]["exchange"], "refused": "PROVIDER_VETO"}
+
+
+def secret_refusal(_: dict[str, Any], response: FetchResponse, __: dict[str, Any]) -> None:
+    """Refused, but the receipt says it was served."""
+    response.outcomes[0].CopyFrom(FetchOutcome(refused=REASON_PROVIDER_VETO))

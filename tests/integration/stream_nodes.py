@@ -10,11 +10,9 @@ from typing import Any
 
 import grpc
 import pyarrow as pa
-from prometheus_client import CollectorRegistry
 
 from isthmus.errors import InvalidArgument, Unimplemented
 from isthmus.identity import Identity, Role
-from isthmus.rpc import RunningServer, Service, build_server
 from isthmus.statement import StatementKind, StatementVerifier, sign
 from isthmus.terms import rfc3339
 from isthmus.v1.common_pb2 import FIELD_TYPE_INT64, FIELD_TYPE_STRING, Column, Row, RowSet, Value
@@ -28,8 +26,8 @@ from isthmus.v1.department_service_pb2 import (
 )
 from isthmus.v1.department_service_pb2_grpc import (
     DepartmentServiceServicer,
-    add_DepartmentServiceServicer_to_server,
 )
+from tests.integration.exchange_nodes import standing_in
 from tests.integration.exchange_parties import DOMAIN, NODE, now
 from tests.integration.exchange_world import World
 
@@ -144,21 +142,8 @@ class ScriptedNode(DepartmentServiceServicer):
     @contextmanager
     def serving(self) -> Iterator[ScriptedNode]:
         """Serves instead of the real node."""
-        server: RunningServer = build_server(
-            services=[Service(self, add_DepartmentServiceServicer_to_server)],
-            credentials=self._world.credentials(NODE),
-            trust_domain=DOMAIN,
-            clock=now,
-            registry=CollectorRegistry(),
-            address="127.0.0.1:0",
-            authorise=lambda *_: None,
-        )
-        server.start()
-        try:
-            self._world.use_node(server.port)
+        with standing_in(self, self._world):
             yield self
-        finally:
-            server.stop(0)
 
 
 END = b"\xff\xff\xff\xff\x00\x00\x00\x00"

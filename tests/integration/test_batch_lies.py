@@ -12,8 +12,16 @@ from isthmus.identity import Role
 from isthmus.v1.common_pb2 import FIELD_TYPE_STRING, Column, Row, Value
 from isthmus.v1.department_service_pb2 import FetchResponse, SubjectRows
 from isthmus.v1.exchange_service_pb2 import VERDICT_YES
-from isthmus.v1.reason_pb2 import REASON_PROVIDER_VETO
 from tests.integration.batch_calls import ANYONE, BatchNode, Lie, batch, batch_line, resident
+from tests.integration.exchange_nodes import (
+    forged_receipt,
+    no_outcome,
+    other_exchange,
+    other_grant,
+    refused_with_data,
+    secret_refusal,
+    two_outcomes,
+)
 from tests.integration.exchange_parties import VETERANS, party
 from tests.integration.exchange_world import World, world_in
 
@@ -154,38 +162,6 @@ def a_row_set_too(_: Payload, response: FetchResponse, __: Payload) -> None:
 
 def a_verdict_too(_: Payload, response: FetchResponse, __: Payload) -> None:
     response.outcomes[0].verdict = VERDICT_YES
-
-
-def other_exchange(_: Payload, __: FetchResponse, receipt: Payload) -> None:
-    receipt["outcomes"][0]["exchange"] = "exchanges/00000000-0000-7000-8000-000000000000"
-
-
-def other_grant(_: Payload, __: FetchResponse, receipt: Payload) -> None:
-    receipt["grant"] = "00000000-0000-7000-8000-000000000000"
-
-
-def two_outcomes(_: Payload, response: FetchResponse, receipt: Payload) -> None:
-    response.outcomes.append(response.outcomes[0])
-    receipt["outcomes"].append(receipt["outcomes"][0])
-
-
-def no_outcome(_: Payload, response: FetchResponse, receipt: Payload) -> None:
-    del response.outcomes[:]
-    receipt["outcomes"].clear()
-
-
-def forged_receipt(_: Payload, response: FetchResponse, __: Payload) -> None:
-    response.receipt = "a.b.c"
-
-
-def refused_with_data(_: Payload, response: FetchResponse, receipt: Payload) -> None:
-    response.outcomes[0].refused = REASON_PROVIDER_VETO
-    receipt["outcomes"][0] = {"exchange": receipt["outcomes"][0]["exchange"], "refused": "PROVIDER_VETO"}
-
-
-def secret_refusal(_: Payload, response: FetchResponse, __: Payload) -> None:
-    response.outcomes[0].Clear()
-    response.outcomes[0].refused = REASON_PROVIDER_VETO
 
 
 LIES: list[Lie] = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from datetime import timedelta
 from pathlib import Path
@@ -13,7 +12,6 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    RuleBasedStateMachine,
     initialize,
     invariant,
     precondition,
@@ -32,7 +30,7 @@ from gateway.contracts.propose import propose
 from gateway.contracts.sign import sign
 from gateway.contracts.terminate import terminate
 from gateway.state.schema import consent_events, consents
-from isthmus.errors import IsthmusError, Reason
+from isthmus.errors import Reason
 from isthmus.identity import Identity
 from isthmus.names import ConsentName
 from isthmus.terms import instant, timestamp
@@ -41,6 +39,7 @@ from isthmus.v1 import consent_service_pb2 as pb
 from isthmus.v1 import contract_service_pb2 as contract_pb
 from isthmus.v1.common_pb2 import Subject
 from tests.integration.consent_calls import clerk, use
+from tests.integration.control_machine import ControlMachine
 from tests.integration.control_world import CONSUMER, GATEWAY, PORTAL, PROVIDER, World, person
 
 pytestmark = pytest.mark.integration
@@ -52,8 +51,10 @@ STOPS = (ConsentEventType.PAUSED, ConsentEventType.RESUMED)
 ENDS = (ConsentEventType.REVOKED, ConsentEventType.INVALIDATED)
 
 
-class Life(RuleBasedStateMachine):
+class Life(ControlMachine):
     """Two people, their consents to one contract, and everything that can befall them."""
+
+    expected = frozenset(EXPECTED)
 
     reached: ClassVar[set[str]] = set()
 
@@ -69,22 +70,6 @@ class Life(RuleBasedStateMachine):
         request = catalog_service_pb2.PublishDatasetRequest(dataset=person())
         publish(self.world.control, self.call(PROVIDER), request)
         self.contract = self.agree(keep=30)
-
-    def teardown(self) -> None:
-        if hasattr(self, "world"):
-            self.world.close()
-            shutil.rmtree(self.folder)
-
-    def call(self, identity: Identity) -> Any:
-        return self.world.control.call(identity, self.world.credentials(identity).thumbprint, "Test")
-
-    def attempt(self, handler: Any, by: Identity, request: Any, **extra: Any) -> Any:
-        """Calls a handler; a refusal is fine, and must be one of those a caller can act on."""
-        try:
-            return handler(self.world.control, self.call(by), request, **extra)
-        except IsthmusError as error:
-            assert error.reason in EXPECTED, error
-            return None
 
     def agree(self, *, keep: int) -> contract_pb.Contract:
         request = contract_pb.ProposeContractRequest(

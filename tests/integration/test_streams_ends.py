@@ -86,7 +86,7 @@ def until_it_waits_for_the_node(world: World) -> None:
 def test_a_deadline_leaves_a_cancelled_end(world: World) -> None:
     held = Held()
     with ScriptedNode(world, gate=held).serving():
-        call = Call(world, request(), timeout=1.0)
+        call = Call(world, request(), timeout=4.0)
         with pytest.raises(DeadlineExceeded):
             list(call)
         end = end_of(world)

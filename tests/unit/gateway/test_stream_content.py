@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.exchange.receipt import Misbehaved
+from gateway.exchange.evidence import Misbehaved
 from gateway.stream.arrow import ArrowContent, arrow_type
 from gateway.stream.content import RowsContent
 from isthmus.v1.common_pb2 import Column, FieldType, Row, RowSet, Value

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    section = ExchangeSection(fetch_timeout_seconds=2, streams=2, streams_per_department=1)
+    section = ExchangeSection(fetch_timeout_seconds=4, streams=2, streams_per_department=1)
     with world_in(tmp_path, exchange=section) as each:
         agree(each)
         yield each
@@ -86,7 +86,7 @@ def until_it_waits_for_the_node(world: World) -> None:
 def test_a_deadline_leaves_a_cancelled_end(world: World) -> None:
     held = Held()
     with ScriptedNode(world, gate=held).serving():
-        call = Call(world, request(), timeout=4.0)
+        call = Call(world, request(), timeout=3.0)
         with pytest.raises(DeadlineExceeded):
             list(call)
         end = end_of(world)

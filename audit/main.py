@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from audit.config import AuditConfig
 from audit.keys import load_log_key, load_subject_tokens
 from audit.ledger import Ledger
-from audit.lookup import SubjectIndex
+from audit.search.lookup import SubjectIndex
 from audit.service import AuditService
 from isthmus.access import ControlAuthoriser
 from isthmus.config import load

@@ -78,7 +78,7 @@ class AccessRecord:
         case_reference: the consumer's case or matter.
         subject_token: `{epoch}.{hex}`.
         subject_count: of a batch or a stream.
-        subjects_root: of a batch, the RFC 6962 root, hex, over a line for each subject (`audit.batch_lines`).
+        subjects_root: of a batch, the RFC 6962 root, hex, over a line for each subject (`audit.batch.lines`).
         outcomes: of a batch, how many subjects ended as ALLOW, and how many for each reason, the first of several.
         mode: the name without `MODE_`.
         decision: ALLOW, DENY or ERROR.

@@ -9,16 +9,16 @@ from typing import Final
 import grpc
 import sqlalchemy as sa
 
-from audit.access import visible_to
-from audit.batch_lines import Line
-from audit.batch_view import lines_about
+from audit.batch.lines import Line
+from audit.batch.view import lines_about
 from audit.ledger import Head, Ledger, LedgerDamaged
 from audit.ledger.schema import records
 from audit.ledger.tree import newest_checkpoint
-from audit.lookup import Lookup, SubjectIndex, record_lookup
-from audit.present import in_words, to_message
 from audit.record import AccessRecord, Kind
-from audit.search import (
+from audit.reports.words import in_words, to_message
+from audit.search.access import visible_to
+from audit.search.lookup import Lookup, SubjectIndex, record_lookup
+from audit.search.query import (
     Condition,
     Found,
     compile_filter,

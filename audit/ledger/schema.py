@@ -91,7 +91,7 @@ batch_lines: Final = sa.Table(
     sa.Column("hashes", sa.LargeBinary, nullable=False),
     sa.Column("lines", sa.LargeBinary, nullable=False),
 )
-"""What a batch decided about each subject (`audit.batch_lines`), 256 lines a row. A line may be erased at any time; the
+"""What a batch decided about each subject (`audit.batch.lines`), 256 lines a row. A line may be erased at any time; the
 hashes stay, and so does what they prove of the other lines."""
 
 tiles: Final = sa.Table(

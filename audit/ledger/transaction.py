@@ -7,7 +7,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import sqlalchemy as sa
 
-from audit.batch_lines import BatchLines
+from audit.batch.lines import BatchLines
 from audit.ledger.errors import DuplicateDecision, LedgerDamaged
 from audit.ledger.schema import index_values, records
 from audit.record import AccessRecord, Kind, milliseconds

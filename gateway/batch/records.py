@@ -1,4 +1,4 @@
-"""The record of a batch: one for all of it, with a root over a line for each subject (`audit.batch_lines`)."""
+"""The record of a batch: one for all of it, with a root over a line for each subject (`audit.batch.lines`)."""
 
 import secrets
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Final
 
-from audit.batch_lines import BatchLines
+from audit.batch.lines import BatchLines
 from audit.record import AccessRecord
 from gateway.batch.asked import BatchAsked
 from gateway.batch.part import Found

@@ -183,9 +183,9 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Verify a whole ledger offline, read-only: every record, hash, tile, checkpoint, column and fence."""
-    from audit.damage import Damaged
     from audit.keys import load_verifier_key
-    from audit.verify import verify_ledger
+    from audit.verifier.damage import Damaged
+    from audit.verifier.ledger import verify_ledger
 
     key = _checked(lambda: load_verifier_key(vkey))
     outside = known.read_bytes() if known is not None else None

@@ -8,7 +8,7 @@ import typer
 from isthmus.cli.output import Json, print_facts, print_json
 
 if TYPE_CHECKING:
-    from audit.batch_proof import LineProof
+    from audit.batch.proof import LineProof
 
 _FAILED = 1
 
@@ -35,7 +35,7 @@ def batch_line(
     as_json: Json = False,
 ) -> None:
     """Prove what a batch decided about one subject, from a ledger's file, and check the proof."""
-    from audit.batch_proof import prove_from
+    from audit.batch.proof import prove_from
 
     try:
         proof = prove_from(ledger, name, index)
@@ -52,7 +52,7 @@ def check_line(
     as_json: Json = False,
 ) -> None:
     """Check the proof of what a batch decided about one subject; needs nothing but the log's public key."""
-    from audit.batch_proof import LineProof
+    from audit.batch.proof import LineProof
 
     try:
         found = LineProof.decode(proof.read_bytes())

@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from audit.damage import Damaged
 from audit.keys import load_verifier_key
-from audit.verify import verify_ledger
+from audit.verifier.damage import Damaged
+from audit.verifier.ledger import verify_ledger
 from isthmus.client import Client
 from isthmus.demo.actions import Step
 from isthmus.demo.desk import Desk

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from audit.damage import Damaged, DamageKind
 from audit.ledger import Ledger, Transaction
 from audit.ledger.schema import details
-from audit.lookup import commit_texts
-from audit.verify import verify_ledger
+from audit.search.lookup import commit_texts
+from audit.verifier.damage import Damaged, DamageKind
+from audit.verifier.ledger import verify_ledger
 from tests.unit.audit.ledger_world import KEY, control, failure, ledger_in
 
 pytestmark = pytest.mark.fault

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from audit.ledger import Ledger, LedgerUnavailable
-from audit.verify import verify_ledger
+from audit.verifier.ledger import verify_ledger
 from tests.faults.test_ledger_processes import acknowledged, lines, stored, worker
 from tests.unit.audit.ledger_world import KEY, append, control, failure, ledger_in
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from audit.damage import Damaged, DamageKind
 from audit.ledger import Ledger
 from audit.ledger.schema import INDEX_COLUMNS
-from audit.lookup import commit_texts
 from audit.record import AccessRecord
+from audit.search.lookup import commit_texts
 from audit.tlog.merkle import hash_leaf
-from audit.verify import verify_ledger
+from audit.verifier.damage import Damaged, DamageKind
+from audit.verifier.ledger import verify_ledger
 from tests.unit.audit.ledger_world import KEY, OTHER_KEY, append, control, denial, failure, ledger_in
 
 pytestmark = pytest.mark.fault

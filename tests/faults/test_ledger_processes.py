@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from audit.tlog.checkpoint import open_checkpoint
-from audit.verify import verify_ledger
+from audit.verifier.ledger import verify_ledger
 from tests.unit.audit.ledger_world import KEY, append, failure, ledger_in
 
 pytestmark = pytest.mark.fault

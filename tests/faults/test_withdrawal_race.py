@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from audit.ledger.schema import records
 from audit.record import AccessRecord
-from audit.verify import verify_ledger
+from audit.verifier.ledger import verify_ledger
 from gateway.load import open_ledger
 from tests.faults.race import populate, quick_folder, run
 from tests.integration.exchange_parties import OTHER_SYSTEM, SYSTEM, now

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import sqlalchemy as sa
 
-from audit.batch_lines import Line, read_line, split_lines
+from audit.batch.lines import Line, read_line, split_lines
 from audit.ledger.schema import batch_lines, record_subjects, records
 from audit.record import AccessRecord
 from isthmus.identity import Identity

@@ -13,7 +13,7 @@ from audit.tlog.checkpoint import open_checkpoint
 from audit.tlog.keys import VerifierKey
 from audit.tlog.merkle import verify_consistency
 from audit.tlog.proof import verify_proof
-from audit.verify import verify_ledger
+from audit.verifier.ledger import verify_ledger
 from isthmus.errors import (
     InvalidArgument,
     NotFound,

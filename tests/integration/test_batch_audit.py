@@ -10,15 +10,15 @@ import pytest
 import sqlalchemy as sa
 from typer.testing import CliRunner, Result
 
-from audit.batch_lines import LineError, join_lines, read_line, verify_line
-from audit.batch_view import lines_about, proven_line
-from audit.damage import Damaged, DamageKind
+from audit.batch.lines import LineError, join_lines, read_line, verify_line
+from audit.batch.view import lines_about, proven_line
 from audit.ledger.schema import batch_lines, record_subjects
-from audit.present import in_words
-from audit.search import compile_filter, newest_first, of_department, of_subject
+from audit.reports.words import in_words
+from audit.search.query import compile_filter, newest_first, of_department, of_subject
 from audit.tlog.keys import SignerKey
 from audit.tlog.merkle import hash_leaf
-from audit.verify import verify_ledger
+from audit.verifier.damage import Damaged, DamageKind
+from audit.verifier.ledger import verify_ledger
 from gateway.dryrun.past import read_past
 from isthmus.cli.main import app
 from tests.integration.batch_calls import (

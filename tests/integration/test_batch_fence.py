@@ -13,7 +13,7 @@ import grpc
 import pytest
 
 from audit.ledger import LedgerUnavailable
-from audit.verify import verify_ledger
+from audit.verifier.ledger import verify_ledger
 from gateway.denylist import deny_certificate
 from isthmus.errors import Cancelled, DeadlineExceeded, Denied, IsthmusError, Reason, Unavailable
 from isthmus.status import from_rpc_error

@@ -13,7 +13,7 @@ from uuid import UUID
 import grpc
 import pytest
 
-from audit.verify import verify_ledger
+from audit.verifier.ledger import verify_ledger
 from gateway.batch.part import SUBJECTS
 from gateway.config import ExchangeSection
 from isthmus.errors import Reason, ResourceExhausted

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from audit.verify import verify_ledger
+from audit.verifier.ledger import verify_ledger
 from gateway.config import PolicySection
 from gateway.state.schema import emergency_uses
 from isthmus.errors import Denied, InvalidArgument, IsthmusError, PermissionDenied, Reason

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from audit.verify import verify_ledger
+from audit.verifier.ledger import verify_ledger
 from gateway.state.schema import consents, quota_usage
 from isthmus.errors import ResourceExhausted
 from tests.integration.batch_calls import ANYONE, MODES, BatchNode, batch, record_of, resident

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from audit.damage import Damaged
-from audit.verify_rules import Rules
+from audit.verifier.damage import Damaged
+from audit.verifier.rules import Rules
 from isthmus.errors import InvalidArgument, IsthmusError, NotFound, PermissionDenied, Reason, StateConflict
 from isthmus.terms import instant, timestamp
 from isthmus.v1 import consent_service_pb2 as pb

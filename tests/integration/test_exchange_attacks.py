@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from audit.keys import load_log_key
 from audit.ledger.schema import records
 from audit.record import AccessRecord, Kind
-from audit.verify import verify_ledger
+from audit.verifier.ledger import verify_ledger
 from gateway.denylist import deny_certificate
 from gateway.exchange.item import Asked, Mode
 from gateway.exchange.state import read_world

@@ -12,9 +12,9 @@ import sqlalchemy as sa
 from prometheus_client import CollectorRegistry
 
 from audit.ledger.schema import records
-from audit.present import in_words, to_message
 from audit.record import AccessRecord
-from audit.verify import verify_ledger
+from audit.reports.words import in_words, to_message
+from audit.verifier.ledger import verify_ledger
 from gateway.emergency.overdue import OVERDUE, OverdueCollector, OverdueReviews
 from gateway.state.change import Call, Control
 from isthmus.errors import Denied, InvalidArgument, NotFound, PermissionDenied, Reason, StateConflict

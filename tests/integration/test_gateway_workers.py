@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from audit.ledger import Ledger
 from audit.ledger.schema import records
 from audit.record import Kind
-from audit.verify import verify_ledger
+from audit.verifier.ledger import verify_ledger
 from isthmus.v1.exchange_service_pb2 import QueryResponse
 from tests.integration.exchange_nodes import Gate
 from tests.integration.exchange_parties import query

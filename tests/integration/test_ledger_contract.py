@@ -19,12 +19,12 @@ from audit.ledger import (
 )
 from audit.ledger.schema import details, record_reasons, records
 from audit.ledger.tree import NEWEST
-from audit.lookup import commit_texts
 from audit.record import AccessRecord, LeafTooLarge
+from audit.search.lookup import commit_texts
 from audit.tlog.checkpoint import open_checkpoint
 from audit.tlog.merkle import hash_leaf, root_of
 from audit.tlog.proof import TlogProof, verify_proof
-from audit.verify import verify_ledger
+from audit.verifier.ledger import verify_ledger
 from tests.integration.ledger_stores import STORES, empty_database, leaves, open_ledger
 from tests.unit.audit.ledger_world import KEY, NOTES, OTHER_KEY, Clock, append, control, decision, denial
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from audit.damage import Damaged, DamageKind
 from audit.record import AccessRecord
-from audit.verify import verify_ledger
+from audit.verifier.damage import Damaged, DamageKind
+from audit.verifier.ledger import verify_ledger
 from tests.unit.audit.ledger_world import (
     KEY,
     append,

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from audit.damage import Damaged, DamageKind
 from audit.ledger import DuplicateDecision, Ledger
 from audit.ledger.schema import records
-from audit.present import in_words, to_message
 from audit.record import AccessRecord, Kind, RecordError
-from audit.search import compile_filter, newest_first, one_of_exchange
-from audit.verify import verify_ledger
+from audit.reports.words import in_words, to_message
+from audit.search.query import compile_filter, newest_first, one_of_exchange
+from audit.verifier.damage import Damaged, DamageKind
+from audit.verifier.ledger import verify_ledger
 from isthmus.errors import InvalidArgument
 from isthmus.v1.audit_service_pb2 import RECORD_KIND_STREAM_END
 from tests.unit.audit.ledger_world import KEY, append, decision, denial, exchange, ledger_in, signatures

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from audit.ledger import Ledger, LedgerUnavailable, Transaction
 from audit.record import AccessRecord
 from audit.tlog.merkle import hash_leaf, root_of
-from audit.verify import verify_ledger
+from audit.verifier.ledger import verify_ledger
 from tests.integration.ledger_stores import STORES, empty_database, leaves, open_ledger
 from tests.unit.audit.ledger_world import KEY, NOTES, append, failure, ledger_in
 

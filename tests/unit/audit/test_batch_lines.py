@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit.batch_lines import (
+from audit.batch.lines import (
     BatchLines,
     LineError,
     join_lines,

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.dialects import sqlite
 
-from audit.filter import And, Not, Or, Restriction, parse_filter
-from audit.search import FIELDS, compile_filter
+from audit.search.filter import And, Not, Or, Restriction, parse_filter
+from audit.search.query import FIELDS, compile_filter
 from isthmus.errors import InvalidArgument
 
 

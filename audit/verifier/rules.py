@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Final, Self
 
-from audit.batch_lines import Line
-from audit.damage import Damaged, DamageKind
+from audit.batch.lines import Line
 from audit.record import AccessRecord, Kind
-from audit.verify_stream import StreamRules
+from audit.verifier.damage import Damaged, DamageKind
+from audit.verifier.stream import StreamRules
 
 _FINAL: Final = "final"
 _CLOSES: Final[Mapping[str, str]] = MappingProxyType(

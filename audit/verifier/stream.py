@@ -3,8 +3,8 @@
 import sqlite3
 from typing import Final
 
-from audit.damage import Damaged, DamageKind
 from audit.record import AccessRecord, Kind, StreamEnding
+from audit.verifier.damage import Damaged, DamageKind
 from isthmus.canonical import canonical_json
 
 _SAME: Final = ("caller", "certificate", "consumer", "provider", "dataset", "contract", "terms_digest")

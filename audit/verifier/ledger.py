@@ -14,7 +14,6 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from audit.damage import Damaged, DamageKind
 from audit.ledger.offline import open_offline
 from audit.ledger.schema import (
     METADATA,
@@ -34,9 +33,10 @@ from audit.tlog.keys import VerifierKey
 from audit.tlog.merkle import HASH_SIZE, hash_leaf
 from audit.tlog.tiles import TILE_BYTES, TILE_WIDTH, tile_width
 from audit.tlog.tree import Edge, Tree
-from audit.verify_batch import check_batch
-from audit.verify_record import check_detail, check_reasons, read_record
-from audit.verify_rules import Rules
+from audit.verifier.batch import check_batch
+from audit.verifier.damage import Damaged, DamageKind
+from audit.verifier.record import check_detail, check_reasons, read_record
+from audit.verifier.rules import Rules
 
 Progress = Callable[[int, int], None]
 

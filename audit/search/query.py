@@ -12,9 +12,9 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from audit.filter import And, Expression, Not, Or, Restriction, parse_filter, refuse
 from audit.ledger.schema import is_decision, record_reasons, record_subjects, records
 from audit.record import Kind, milliseconds
+from audit.search.filter import And, Expression, Not, Or, Restriction, parse_filter, refuse
 from isthmus.errors import InvalidArgument
 from isthmus.names import ContractName, DatasetName, DepartmentName, ExchangeName
 from isthmus.reasons import Reason

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from audit.batch_lines import Line, LineError, verify_line
-from audit.batch_view import proven_line
+from audit.batch.lines import Line, LineError, verify_line
+from audit.batch.view import proven_line
 from audit.ledger.offline import open_offline
 from audit.ledger.tree import StoredTiles, newest_checkpoint
 from audit.record import AccessRecord, RecordError
-from audit.search import Found, oldest_first, one_of_exchange
+from audit.search.query import Found, oldest_first, one_of_exchange
 from audit.tlog.errors import TlogError
 from audit.tlog.keys import VerifierKey
 from audit.tlog.proof import TlogProof, verify_proof

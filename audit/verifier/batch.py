@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from audit.batch_lines import MAX_LINES, PART, Line, LineError, read_line, split_lines
-from audit.damage import Damaged, DamageKind
+from audit.batch.lines import MAX_LINES, PART, Line, LineError, read_line, split_lines
 from audit.record import AccessRecord
 from audit.tlog.merkle import HASH_SIZE, hash_leaf, root_of
+from audit.verifier.damage import Damaged, DamageKind
 
 _NOT_VOUCHED: Final = "its lines are not those that it vouches for"
 

@@ -1,6 +1,6 @@
 """What of the trail a caller may see. Who may call which method is in `isthmus.access`."""
 
-from audit.search import Condition, about_nobody, of_department
+from audit.search.query import Condition, about_nobody, of_department
 from isthmus.identity import Identity
 from isthmus.names import DepartmentName
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from audit.batch_lines import Line
+from audit.batch.lines import Line
 from audit.record import LOGGED, AccessRecord, Kind
 from isthmus.v1 import audit_service_pb2, common_pb2, reason_pb2
 from isthmus.v1.audit_service_pb2 import Record

@@ -5,9 +5,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from audit.damage import Damaged, DamageKind
 from audit.ledger.schema import INDEX_COLUMNS, index_values
 from audit.record import LOGGED, AccessRecord, RecordError
+from audit.verifier.damage import Damaged, DamageKind
 from isthmus.canonical import CanonicalError, parse_json
 
 _COMMITMENT: Final = "_commitment"

@@ -6,7 +6,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
-from audit.batch_lines import Line, prove_line, read_line, split_lines
+from audit.batch.lines import Line, prove_line, read_line, split_lines
 from audit.ledger.schema import batch_lines
 
 _PARTS: Final = (

@@ -90,6 +90,42 @@ EXPORT_FORMAT_OCSF: ExportFormat.ValueType  # 4
 """OCSF API Activity (class 6003), JSON Lines."""
 Global___ExportFormat: _TypeAlias = ExportFormat  # noqa: Y015
 
+class _AnomalyKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AnomalyKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AnomalyKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ANOMALY_KIND_UNSPECIFIED: _AnomalyKind.ValueType  # 0
+    """Not stated."""
+    ANOMALY_KIND_VOLUME: _AnomalyKind.ValueType  # 1
+    """Far more exchanges under a contract than in its own history."""
+    ANOMALY_KIND_DENIAL_BURST: _AnomalyKind.ValueType  # 2
+    """Many denials of one system within a short time."""
+    ANOMALY_KIND_OFF_HOURS: _AnomalyKind.ValueType  # 3
+    """Use at night or on a day of rest, by a system that does not usually work then."""
+    ANOMALY_KIND_MANY_SUBJECTS: _AnomalyKind.ValueType  # 4
+    """One system asked about very many persons, or one person was asked about very often."""
+    ANOMALY_KIND_EMERGENCY_UNREVIEWED: _AnomalyKind.ValueType  # 5
+    """An emergency use whose review is missing after its deadline."""
+
+class AnomalyKind(_AnomalyKind, metaclass=_AnomalyKindEnumTypeWrapper):
+    """What makes records worth a look."""
+
+ANOMALY_KIND_UNSPECIFIED: AnomalyKind.ValueType  # 0
+"""Not stated."""
+ANOMALY_KIND_VOLUME: AnomalyKind.ValueType  # 1
+"""Far more exchanges under a contract than in its own history."""
+ANOMALY_KIND_DENIAL_BURST: AnomalyKind.ValueType  # 2
+"""Many denials of one system within a short time."""
+ANOMALY_KIND_OFF_HOURS: AnomalyKind.ValueType  # 3
+"""Use at night or on a day of rest, by a system that does not usually work then."""
+ANOMALY_KIND_MANY_SUBJECTS: AnomalyKind.ValueType  # 4
+"""One system asked about very many persons, or one person was asked about very often."""
+ANOMALY_KIND_EMERGENCY_UNREVIEWED: AnomalyKind.ValueType  # 5
+"""An emergency use whose review is missing after its deadline."""
+Global___AnomalyKind: _TypeAlias = AnomalyKind  # noqa: Y015
+
 @_typing.final
 class Record(_message.Message):
     """One record of the log."""
@@ -214,9 +250,10 @@ class ListRecordsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
-    """An AIP-160 filter over `consumer`, `provider`, `dataset`, `contract`, `purpose`, `decision`, `reason`, `mode`,
-    `kind`, `stream` (OPEN: the openings of streams that have no end; ENDED: of those that have), `caller`,
-    `case_reference`, `exchange`, `index` and `time`, for example
+    """An AIP-160 filter over `consumer`, `provider`, `dataset`, `contract`, `purpose`, `legal_basis`, `decision`,
+    `reason`, `mode`, `kind`, `stream` (OPEN: the openings of streams that have no end; ENDED: of those that have),
+    `emergency` (true: break-glass; false), `caller`, `system` (`departments/{department}/systems/{system}`),
+    `case_reference`, `exchange`, `action`, `resource`, `index` and `time`, for example
     `consumer = "departments/education" AND decision = DENY AND time >= "2026-11-01T00:00:00Z"`.
     """
     reason: _builtins.str
@@ -624,3 +661,506 @@ class ReportSubjectAccessResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReportSubjectAccessResponse: _TypeAlias = ReportSubjectAccessResponse  # noqa: Y015
+
+@_typing.final
+class CountRecordsRequest(_message.Message):
+    """A request to count records."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    filter: _builtins.str
+    """An AIP-160 filter, as in ListRecordsRequest."""
+    reason: _builtins.str
+    """Why the caller counts; required with `subject`, and recorded."""
+    page_size: _builtins.int
+    """At most so many lines, the most frequent first; 0 means 50, more than 1000 means 1000."""
+    @_builtins.property
+    def subject(self) -> _common_pb2.Subject:
+        """Only records about this subject. Optional."""
+
+    @_builtins.property
+    def by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """By what: `consumer`, `provider`, `dataset`, `contract`, `purpose`, `legal_basis`, `decision`, `reason`, `mode`,
+        `kind`, `caller`, `system`, `case_reference`, `action`, `emergency`, `hour`, `day` or `month` (of `time`, UTC). None
+        counts all.
+        """
+
+    def __init__(
+        self,
+        *,
+        filter: _builtins.str = ...,
+        subject: _common_pb2.Subject | None = ...,
+        reason: _builtins.str = ...,
+        by: _abc.Iterable[_builtins.str] | None = ...,
+        page_size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["subject", b"subject"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "filter", b"filter", "page_size", b"page_size", "reason", b"reason", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountRecordsRequest: _TypeAlias = CountRecordsRequest  # noqa: Y015
+
+@_typing.final
+class RecordCount(_message.Message):
+    """How many records hold the same."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """How many."""
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What they hold, in the order of `by`; empty where a record says nothing."""
+
+    def __init__(
+        self,
+        *,
+        values: _abc.Iterable[_builtins.str] | None = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordCount: _TypeAlias = RecordCount  # noqa: Y015
+
+@_typing.final
+class CountRecordsResponse(_message.Message):
+    """The counts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNTS_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
+    total: _builtins.int
+    """How many records there are in all."""
+    truncated: _builtins.bool
+    """Whether there are more lines than fit."""
+    @_builtins.property
+    def counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordCount]:
+        """A line for each combination, the most frequent first. A record with several reasons counts for each."""
+
+    def __init__(
+        self,
+        *,
+        counts: _abc.Iterable[Global___RecordCount] | None = ...,
+        total: _builtins.int = ...,
+        truncated: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "total", b"total", "truncated", b"truncated"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountRecordsResponse: _TypeAlias = CountRecordsResponse  # noqa: Y015
+
+@_typing.final
+class ReportContractRequest(_message.Message):
+    """A request to report what was done under a contract."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTRACT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    contract: _builtins.str
+    """`contracts/{contract}`, or one version, `contracts/{contract}@{version}`."""
+    reason: _builtins.str
+    """Why the report is made; recorded."""
+    page_size: _builtins.int
+    """At most so many deeds; 0 means 50, more than 1000 means 1000."""
+    page_token: _builtins.str
+    """The next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        contract: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract", b"contract", "page_size", b"page_size", "page_token", b"page_token", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportContractRequest: _TypeAlias = ReportContractRequest  # noqa: Y015
+
+@_typing.final
+class Deed(_message.Message):
+    """Something that was done."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORD_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    summary: _builtins.str
+    """What happened, in plain words."""
+    @_builtins.property
+    def record(self) -> Global___Record:
+        """Its record."""
+
+    def __init__(
+        self,
+        *,
+        record: Global___Record | None = ...,
+        summary: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["record", b"record"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["record", b"record", "summary", b"summary"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Deed: _TypeAlias = Deed  # noqa: Y015
+
+@_typing.final
+class ReportContractResponse(_message.Message):
+    """What was done under a contract."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEEDS_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """The token of the next page; empty at the end."""
+    @_builtins.property
+    def deeds(self) -> _containers.RepeatedCompositeFieldContainer[Global___Deed]:
+        """The deeds, oldest first: how the contract came about and changed, and each exchange."""
+
+    @_builtins.property
+    def counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordCount]:
+        """On the first page: the exchanges by decision, purpose and month."""
+
+    def __init__(
+        self,
+        *,
+        deeds: _abc.Iterable[Global___Deed] | None = ...,
+        counts: _abc.Iterable[Global___RecordCount] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "deeds", b"deeds", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportContractResponse: _TypeAlias = ReportContractResponse  # noqa: Y015
+
+@_typing.final
+class ReportDepartmentUseRequest(_message.Message):
+    """A request to report a department's use of others' data."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPARTMENT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    department: _builtins.str
+    """`departments/{department}`, the consumer."""
+    reason: _builtins.str
+    """Why the report is made; recorded."""
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """From this time on; the beginning of the log unless given."""
+
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """Until before this time; now unless given."""
+
+    def __init__(
+        self,
+        *,
+        department: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since", "until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["department", b"department", "reason", b"reason", "since", b"since", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportDepartmentUseRequest: _TypeAlias = ReportDepartmentUseRequest  # noqa: Y015
+
+@_typing.final
+class DepartmentUse(_message.Message):
+    """How a department used one dataset under one contract for one purpose."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    DATASET_FIELD_NUMBER: _builtins.int
+    CONTRACT_FIELD_NUMBER: _builtins.int
+    PURPOSE_FIELD_NUMBER: _builtins.int
+    ALLOWED_FIELD_NUMBER: _builtins.int
+    DENIED_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    ROW_COUNT_FIELD_NUMBER: _builtins.int
+    SUBJECT_COUNT_FIELD_NUMBER: _builtins.int
+    SYSTEMS_FIELD_NUMBER: _builtins.int
+    FIRST_TIME_FIELD_NUMBER: _builtins.int
+    LAST_TIME_FIELD_NUMBER: _builtins.int
+    provider: _builtins.str
+    """The provider department."""
+    dataset: _builtins.str
+    """The dataset."""
+    contract: _builtins.str
+    """The contract, without version."""
+    purpose: _builtins.str
+    """The purpose."""
+    allowed: _builtins.int
+    """Exchanges that were allowed."""
+    denied: _builtins.int
+    """Exchanges that were denied."""
+    failed: _builtins.int
+    """Exchanges that failed."""
+    row_count: _builtins.int
+    """Rows that were released."""
+    subject_count: _builtins.int
+    """Different persons asked about, by token."""
+    @_builtins.property
+    def systems(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The systems that asked."""
+
+    @_builtins.property
+    def first_time(self) -> _timestamp_pb2.Timestamp:
+        """The first exchange of the period."""
+
+    @_builtins.property
+    def last_time(self) -> _timestamp_pb2.Timestamp:
+        """The last one."""
+
+    def __init__(
+        self,
+        *,
+        provider: _builtins.str = ...,
+        dataset: _builtins.str = ...,
+        contract: _builtins.str = ...,
+        purpose: _builtins.str = ...,
+        allowed: _builtins.int = ...,
+        denied: _builtins.int = ...,
+        failed: _builtins.int = ...,
+        row_count: _builtins.int = ...,
+        subject_count: _builtins.int = ...,
+        systems: _abc.Iterable[_builtins.str] | None = ...,
+        first_time: _timestamp_pb2.Timestamp | None = ...,
+        last_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_time", b"first_time", "last_time", b"last_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed", "contract", b"contract", "dataset", b"dataset", "denied", b"denied", "failed", b"failed", "first_time", b"first_time", "last_time", b"last_time", "provider", b"provider", "purpose", b"purpose", "row_count", b"row_count", "subject_count", b"subject_count", "systems", b"systems"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DepartmentUse: _TypeAlias = DepartmentUse  # noqa: Y015
+
+@_typing.final
+class ReportDepartmentUseResponse(_message.Message):
+    """How a department used the data of the others."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def uses(self) -> _containers.RepeatedCompositeFieldContainer[Global___DepartmentUse]:
+        """A line for each provider, dataset, contract and purpose, the most used first."""
+
+    def __init__(
+        self,
+        *,
+        uses: _abc.Iterable[Global___DepartmentUse] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["uses", b"uses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportDepartmentUseResponse: _TypeAlias = ReportDepartmentUseResponse  # noqa: Y015
+
+@_typing.final
+class ReportAnomaliesRequest(_message.Message):
+    """A request to report anomalies."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    KINDS_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Why the report is made; recorded."""
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """From this time on; seven days ago unless given."""
+
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """Until before this time; now unless given."""
+
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedScalarFieldContainer[Global___AnomalyKind.ValueType]:
+        """Only these kinds; all unless given."""
+
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+        kinds: _abc.Iterable[Global___AnomalyKind.ValueType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since", "until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kinds", b"kinds", "reason", b"reason", "since", b"since", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportAnomaliesRequest: _TypeAlias = ReportAnomaliesRequest  # noqa: Y015
+
+@_typing.final
+class Anomaly(_message.Message):
+    """Something worth a look."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    RESOURCE_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    RECORD_COUNT_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    kind: Global___AnomalyKind.ValueType
+    """What it is."""
+    summary: _builtins.str
+    """What was seen and what was usual, in plain words."""
+    resource: _builtins.str
+    """The department, system or contract it is about."""
+    record_count: _builtins.int
+    """How many records are behind it."""
+    filter: _builtins.str
+    """The filter that lists exactly these records by ListRecords."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When it began."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ended."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___AnomalyKind.ValueType = ...,
+        summary: _builtins.str = ...,
+        resource: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        record_count: _builtins.int = ...,
+        filter: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "filter", b"filter", "kind", b"kind", "record_count", b"record_count", "resource", b"resource", "start_time", b"start_time", "summary", b"summary"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Anomaly: _TypeAlias = Anomaly  # noqa: Y015
+
+@_typing.final
+class ReportAnomaliesResponse(_message.Message):
+    """What is worth a look."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANOMALIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def anomalies(self) -> _containers.RepeatedCompositeFieldContainer[Global___Anomaly]:
+        """The anomalies, the most unusual first; at most 1000."""
+
+    def __init__(
+        self,
+        *,
+        anomalies: _abc.Iterable[Global___Anomaly] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anomalies", b"anomalies"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportAnomaliesResponse: _TypeAlias = ReportAnomaliesResponse  # noqa: Y015
+
+@_typing.final
+class ExportEvidenceRequest(_message.Message):
+    """A request to export evidence."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILTER_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    filter: _builtins.str
+    """What the case is about: an AIP-160 filter, as in ListRecordsRequest. At most 10,000 records."""
+    reason: _builtins.str
+    """Why the evidence is needed; recorded."""
+    @_builtins.property
+    def subject(self) -> _common_pb2.Subject:
+        """Only records about this subject. Optional."""
+
+    def __init__(
+        self,
+        *,
+        filter: _builtins.str = ...,
+        subject: _common_pb2.Subject | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["subject", b"subject"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "reason", b"reason", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportEvidenceRequest: _TypeAlias = ExportEvidenceRequest  # noqa: Y015
+
+@_typing.final
+class ExportEvidenceResponse(_message.Message):
+    """A part of the file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    """The next bytes of the bundle."""
+    def __init__(
+        self,
+        *,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportEvidenceResponse: _TypeAlias = ExportEvidenceResponse  # noqa: Y015

@@ -71,6 +71,31 @@ class AuditServiceStub:
                 request_serializer=isthmus_dot_v1_dot_audit__service__pb2.ReportSubjectAccessRequest.SerializeToString,
                 response_deserializer=isthmus_dot_v1_dot_audit__service__pb2.ReportSubjectAccessResponse.FromString,
                 _registered_method=True)
+        self.CountRecords = channel.unary_unary(
+                '/isthmus.v1.AuditService/CountRecords',
+                request_serializer=isthmus_dot_v1_dot_audit__service__pb2.CountRecordsRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_audit__service__pb2.CountRecordsResponse.FromString,
+                _registered_method=True)
+        self.ReportContract = channel.unary_unary(
+                '/isthmus.v1.AuditService/ReportContract',
+                request_serializer=isthmus_dot_v1_dot_audit__service__pb2.ReportContractRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_audit__service__pb2.ReportContractResponse.FromString,
+                _registered_method=True)
+        self.ReportDepartmentUse = channel.unary_unary(
+                '/isthmus.v1.AuditService/ReportDepartmentUse',
+                request_serializer=isthmus_dot_v1_dot_audit__service__pb2.ReportDepartmentUseRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_audit__service__pb2.ReportDepartmentUseResponse.FromString,
+                _registered_method=True)
+        self.ReportAnomalies = channel.unary_unary(
+                '/isthmus.v1.AuditService/ReportAnomalies',
+                request_serializer=isthmus_dot_v1_dot_audit__service__pb2.ReportAnomaliesRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_audit__service__pb2.ReportAnomaliesResponse.FromString,
+                _registered_method=True)
+        self.ExportEvidence = channel.unary_stream(
+                '/isthmus.v1.AuditService/ExportEvidence',
+                request_serializer=isthmus_dot_v1_dot_audit__service__pb2.ExportEvidenceRequest.SerializeToString,
+                response_deserializer=isthmus_dot_v1_dot_audit__service__pb2.ExportEvidenceResponse.FromString,
+                _registered_method=True)
 
 
 class AuditServiceServicer:
@@ -127,6 +152,41 @@ class AuditServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CountRecords(self, request, context):
+        """Counts records by what they hold. The count itself is recorded.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReportContract(self, request, context):
+        """Reports everything that was done under a contract, in time order. The report itself is recorded.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReportDepartmentUse(self, request, context):
+        """Reports how one department used the data of the others. The report itself is recorded.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReportAnomalies(self, request, context):
+        """Reports what is worth a look, with the records behind it. The report itself is recorded.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportEvidence(self, request, context):
+        """Exports the evidence of a case as one file that can be verified offline. The export itself is recorded.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AuditServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -164,6 +224,31 @@ def add_AuditServiceServicer_to_server(servicer, server):
                     servicer.ReportSubjectAccess,
                     request_deserializer=isthmus_dot_v1_dot_audit__service__pb2.ReportSubjectAccessRequest.FromString,
                     response_serializer=isthmus_dot_v1_dot_audit__service__pb2.ReportSubjectAccessResponse.SerializeToString,
+            ),
+            'CountRecords': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountRecords,
+                    request_deserializer=isthmus_dot_v1_dot_audit__service__pb2.CountRecordsRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_audit__service__pb2.CountRecordsResponse.SerializeToString,
+            ),
+            'ReportContract': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportContract,
+                    request_deserializer=isthmus_dot_v1_dot_audit__service__pb2.ReportContractRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_audit__service__pb2.ReportContractResponse.SerializeToString,
+            ),
+            'ReportDepartmentUse': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportDepartmentUse,
+                    request_deserializer=isthmus_dot_v1_dot_audit__service__pb2.ReportDepartmentUseRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_audit__service__pb2.ReportDepartmentUseResponse.SerializeToString,
+            ),
+            'ReportAnomalies': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportAnomalies,
+                    request_deserializer=isthmus_dot_v1_dot_audit__service__pb2.ReportAnomaliesRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_audit__service__pb2.ReportAnomaliesResponse.SerializeToString,
+            ),
+            'ExportEvidence': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportEvidence,
+                    request_deserializer=isthmus_dot_v1_dot_audit__service__pb2.ExportEvidenceRequest.FromString,
+                    response_serializer=isthmus_dot_v1_dot_audit__service__pb2.ExportEvidenceResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -357,6 +442,141 @@ class AuditService:
             '/isthmus.v1.AuditService/ReportSubjectAccess',
             isthmus_dot_v1_dot_audit__service__pb2.ReportSubjectAccessRequest.SerializeToString,
             isthmus_dot_v1_dot_audit__service__pb2.ReportSubjectAccessResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountRecords(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.AuditService/CountRecords',
+            isthmus_dot_v1_dot_audit__service__pb2.CountRecordsRequest.SerializeToString,
+            isthmus_dot_v1_dot_audit__service__pb2.CountRecordsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportContract(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.AuditService/ReportContract',
+            isthmus_dot_v1_dot_audit__service__pb2.ReportContractRequest.SerializeToString,
+            isthmus_dot_v1_dot_audit__service__pb2.ReportContractResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportDepartmentUse(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.AuditService/ReportDepartmentUse',
+            isthmus_dot_v1_dot_audit__service__pb2.ReportDepartmentUseRequest.SerializeToString,
+            isthmus_dot_v1_dot_audit__service__pb2.ReportDepartmentUseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportAnomalies(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/isthmus.v1.AuditService/ReportAnomalies',
+            isthmus_dot_v1_dot_audit__service__pb2.ReportAnomaliesRequest.SerializeToString,
+            isthmus_dot_v1_dot_audit__service__pb2.ReportAnomaliesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportEvidence(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/isthmus.v1.AuditService/ExportEvidence',
+            isthmus_dot_v1_dot_audit__service__pb2.ExportEvidenceRequest.SerializeToString,
+            isthmus_dot_v1_dot_audit__service__pb2.ExportEvidenceResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -32,6 +32,16 @@ class AuditServiceStub:
     """Exports records. The export itself is recorded."""
     ReportSubjectAccess: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.ReportSubjectAccessRequest, _audit_service_pb2.ReportSubjectAccessResponse]
     """Reports who looked at one person, in time order. The report itself is recorded."""
+    CountRecords: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.CountRecordsRequest, _audit_service_pb2.CountRecordsResponse]
+    """Counts records by what they hold. The count itself is recorded."""
+    ReportContract: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.ReportContractRequest, _audit_service_pb2.ReportContractResponse]
+    """Reports everything that was done under a contract, in time order. The report itself is recorded."""
+    ReportDepartmentUse: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.ReportDepartmentUseRequest, _audit_service_pb2.ReportDepartmentUseResponse]
+    """Reports how one department used the data of the others. The report itself is recorded."""
+    ReportAnomalies: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.ReportAnomaliesRequest, _audit_service_pb2.ReportAnomaliesResponse]
+    """Reports what is worth a look, with the records behind it. The report itself is recorded."""
+    ExportEvidence: _grpc.UnaryStreamMultiCallable[_audit_service_pb2.ExportEvidenceRequest, _audit_service_pb2.ExportEvidenceResponse]
+    """Exports the evidence of a case as one file that can be verified offline. The export itself is recorded."""
 
 class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
     """The audit trail. Served by the audit service. An auditor sees all records, an officer those in which the
@@ -93,5 +103,45 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _grpc.ServicerContext,
     ) -> _audit_service_pb2.ReportSubjectAccessResponse:
         """Reports who looked at one person, in time order. The report itself is recorded."""
+
+    @_abc_1.abstractmethod
+    def CountRecords(
+        self,
+        request: _audit_service_pb2.CountRecordsRequest,
+        context: _grpc.ServicerContext,
+    ) -> _audit_service_pb2.CountRecordsResponse:
+        """Counts records by what they hold. The count itself is recorded."""
+
+    @_abc_1.abstractmethod
+    def ReportContract(
+        self,
+        request: _audit_service_pb2.ReportContractRequest,
+        context: _grpc.ServicerContext,
+    ) -> _audit_service_pb2.ReportContractResponse:
+        """Reports everything that was done under a contract, in time order. The report itself is recorded."""
+
+    @_abc_1.abstractmethod
+    def ReportDepartmentUse(
+        self,
+        request: _audit_service_pb2.ReportDepartmentUseRequest,
+        context: _grpc.ServicerContext,
+    ) -> _audit_service_pb2.ReportDepartmentUseResponse:
+        """Reports how one department used the data of the others. The report itself is recorded."""
+
+    @_abc_1.abstractmethod
+    def ReportAnomalies(
+        self,
+        request: _audit_service_pb2.ReportAnomaliesRequest,
+        context: _grpc.ServicerContext,
+    ) -> _audit_service_pb2.ReportAnomaliesResponse:
+        """Reports what is worth a look, with the records behind it. The report itself is recorded."""
+
+    @_abc_1.abstractmethod
+    def ExportEvidence(
+        self,
+        request: _audit_service_pb2.ExportEvidenceRequest,
+        context: _grpc.ServicerContext,
+    ) -> _abc.Iterator[_audit_service_pb2.ExportEvidenceResponse]:
+        """Exports the evidence of a case as one file that can be verified offline. The export itself is recorded."""
 
 def add_AuditServiceServicer_to_server(servicer: AuditServiceServicer, server: _grpc.Server) -> None: ...

@@ -51,7 +51,9 @@ WHO_MAY = {
     "ExchangeService": {"Query BatchQuery Verify Stream Explain": "system"},
     "DepartmentService": {"Describe Fetch StreamRows": "gateway"},
     "AuditService": {
-        "ListRecords GetRecord ExportRecords": "auditor officer",
+        "ListRecords GetRecord ExportRecords CountRecords": "auditor officer",
+        "ReportContract ReportDepartmentUse": "auditor officer",
+        "ReportAnomalies ExportEvidence": "auditor",
         "ReportSubjectAccess": "auditor officer portal",
         "GetProof": "auditor officer system node",
         "GetCheckpoint GetConsistencyProof": CHECKERS,

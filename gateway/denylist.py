@@ -25,9 +25,8 @@ _MAX_REASON: Final = 1024
 
 
 _LISTED: Final = Prepared(
-    lambda wanted: sa.select(denied_certificates.c.thumbprint).where(
-        denied_certificates.c.thumbprint.in_(wanted)
-    )
+    lambda wanted: sa.select(denied_certificates.c.thumbprint).where(wanted),
+    [denied_certificates.c.thumbprint],
 )
 
 

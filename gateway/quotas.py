@@ -165,11 +165,9 @@ _COLUMNS: Final = (
     quota_usage.c.window_start,
 )
 _COUNTED: Final = Prepared(
-    lambda counters: sa.select(*_COLUMNS, quota_usage.c.calls, quota_usage.c.row_count).where(
-        sa.tuple_(*_COLUMNS).in_(counters)
-    ),
-    width=5,
-    most=128,
+    lambda counted: sa.select(*_COLUMNS, quota_usage.c.calls, quota_usage.c.row_count).where(counted),
+    _COLUMNS,
+    most=64,
 )
 
 
@@ -181,7 +179,7 @@ def debit_rows(limits: Sequence[Limit], usage: dict[Counter, Use], *, rows: int)
 
 
 def read_usage(conn: sa.Connection, counters: Collection[Counter]) -> dict[Counter, Use]:
-    """Returns the use so far; a counter that was never used is absent. One query per 128 counters."""
+    """Returns the use so far; a counter that was never used is absent. One query per 64 counters."""
     wanted = sorted(map(_key, set(counters)))
     return {Counter(*row[:5]): Use(*row[5:]) for row in _COUNTED.rows(conn, wanted)}
 

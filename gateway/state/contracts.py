@@ -180,10 +180,7 @@ def get_older_in(
 
 _SIGNED: Final = (contract_signatures.c.contract, contract_signatures.c.version)
 _SIGNERS: Final = Prepared(
-    lambda versions: sa.select(*_SIGNED, contract_signatures.c.department).where(
-        sa.tuple_(*_SIGNED).in_(versions)
-    ),
-    width=2,
+    lambda signed: sa.select(*_SIGNED, contract_signatures.c.department).where(signed), _SIGNED
 )
 
 

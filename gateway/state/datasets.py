@@ -91,7 +91,7 @@ def _read(row: Any) -> DatasetRow:
     )
 
 
-_NAMED: Final = Prepared(lambda names: sa.select(schema.datasets).where(schema.datasets.c.name.in_(names)))
+_NAMED: Final = Prepared(lambda named: sa.select(schema.datasets).where(named), [schema.datasets.c.name])
 
 
 def datasets(conn: sa.Connection, names: Collection[str]) -> dict[str, DatasetRow]:

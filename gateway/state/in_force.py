@@ -33,14 +33,14 @@ def contracts_in_force(conn: sa.Connection, names: Collection[str], now: datetim
     return {row.name: row for row in with_signatures(conn, found)}
 
 
-def _deciding(names: sa.BindParameter[Any]) -> sa.Select[Any]:
+def _deciding(named: sa.ColumnElement[bool]) -> sa.Select[Any]:
     agreed = sa.case((contracts.c.state.in_(_AGREED_ONCE), 1), else_=0)
     due = sa.case((_its_time(), 1), else_=0)
     rank = sa.func.row_number().over(
         partition_by=contracts.c.contract,
         order_by=(due.desc(), agreed.desc(), contracts.c.version.desc()),
     )
-    chosen = sa.select(contracts, rank.label("rank")).where(contracts.c.contract.in_(names)).subquery()
+    chosen = sa.select(contracts, rank.label("rank")).where(named).subquery()
     return sa.select(chosen).where(chosen.c.rank == 1)
 
 
@@ -54,4 +54,4 @@ def _its_time() -> sa.ColumnElement[bool]:
     )
 
 
-_DECIDING: Final = Prepared(_deciding)
+_DECIDING: Final = Prepared(_deciding, [contracts.c.contract])

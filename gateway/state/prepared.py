@@ -11,8 +11,8 @@ import sqlalchemy as sa
 _KEYS: Final = "keys"
 _named_tuple: Final[Any] = namedtuple  # its members are named by the query, where no type checker sees them
 
-Build = Callable[[sa.BindParameter[Any]], sa.Select[Any]]
-"""Makes the query from the placeholder of its keys, which stands on the right of an `in_`."""
+Build = Callable[[sa.ColumnElement[bool]], sa.Select[Any]]
+"""Makes the query from the condition that a row has one of the keys, which stands in it once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +33,16 @@ class Prepared:
 
     Args:
         build: makes the query; its other parameters have a default each.
-        width: how many values a key has; 0 for a key that is one value by itself.
+        by: the columns of a key. A key of one column is one value by itself.
         most: at most so many keys in one run, a power of two.
     """
 
-    def __init__(self, build: Build, *, width: int = 0, most: int = 256) -> None:
+    def __init__(self, build: Build, by: Sequence[sa.Column[Any]], *, most: int = 256) -> None:
         self._build = build
-        self._width = width
+        self._by = tuple(by)
         self._most = most
         self._text = lru_cache(maxsize=64)(self._compile)
-        columns = build(sa.bindparam(_KEYS, expanding=True)).selected_columns
+        columns = build(sa.true()).selected_columns
         self._named = _named_tuple("_row", [each.key for each in columns], rename=True)._make
 
     def rows(self, conn: sa.Connection, keys: Sequence[Any], **values: Any) -> list[Any]:
@@ -71,20 +71,32 @@ class Prepared:
     def _parameters(self, text: _Text, keys: Sequence[Any], values: dict[str, Any]) -> list[Any]:
         missing = (1 << (len(keys) - 1).bit_length()) - len(keys)
         filled = [*keys, *[keys[-1]] * missing]
-        flat = [value for key in filled for value in key] if self._width else filled
+        flat = [value for key in filled for value in key] if len(self._by) > 1 else filled
         others = text.constants | values
         return [*map(others.__getitem__, text.before), *flat, *map(others.__getitem__, text.after)]
 
     def _compile(self, dialect: sa.Dialect, size: int) -> _Text:
         by_place = dialect if dialect.positional else _by_place(type(dialect))
-        blank: Any = ("",) * self._width if self._width else ""
-        query = self._build(sa.bindparam(_KEYS, [blank] * size, expanding=True))
-        compiled = query.compile(dialect=by_place, compile_kwargs={"render_postcompile": True})
+        compiled = self._build(self._among(size)).compile(
+            dialect=by_place, compile_kwargs={"render_postcompile": True}
+        )
         names = tuple(compiled.positiontup or ())
         places = [place for place, name in enumerate(names) if name.startswith(f"{_KEYS}_")]
         first, last = places[0], places[-1]
-        assert len(places) == last - first + 1 == size * max(1, self._width), "the keys stand together"
+        assert len(places) == last - first + 1 == size * len(self._by), "the keys stand together"
         return _Text(str(compiled), names[:first], names[last + 1 :], dict(compiled.params))
+
+    def _among(self, size: int) -> sa.ColumnElement[bool]:
+        if len(self._by) == 1:
+            return self._by[0].in_(sa.bindparam(_KEYS, [""] * size, expanding=True))
+        # One comparison after the other: SQLite reads the whole table for a row of values on the left of an IN.
+        return sa.or_(*(self._equal(number) for number in range(size)))
+
+    def _equal(self, number: int) -> sa.ColumnElement[bool]:
+        names = [f"{_KEYS}_{number}_{column.name}" for column in self._by]
+        return sa.and_(
+            *(column == sa.bindparam(name, "") for column, name in zip(self._by, names, strict=True))
+        )
 
 
 def _by_place(dialect: Callable[..., sa.Dialect]) -> sa.Dialect:

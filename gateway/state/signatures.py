@@ -46,15 +46,18 @@ def insert_signature(conn: sa.Connection, row: ContractRow, signature: Signature
 
 def signatures_of(conn: sa.Connection, rows: Iterable[ContractRow]) -> dict[str, list[SignatureRow]]:
     """Returns the signatures of these versions in the order they were made, by `contracts/x@1`."""
-    table, keys = contract_signatures.c, [(row.name, row.version) for row in rows]
+    table, keys = contract_signatures.c, {(row.name, row.version) for row in rows}
+    names = sorted({name for name, _ in keys})
     found: dict[str, list[SignatureRow]] = {}
-    for start in range(0, len(keys), _CHUNK):
+    for start in range(0, len(names), _CHUNK):
         query = (
             sa.select(contract_signatures)
-            .where(sa.tuple_(table.contract, table.version).in_(keys[start : start + _CHUNK]))
+            .where(table.contract.in_(names[start : start + _CHUNK]))
             .order_by(table.position, table.department)
         )
         for row in conn.execute(query):
+            if (row.contract, row.version) not in keys:
+                continue
             signature = SignatureRow(
                 row.department,
                 row.signer,

@@ -18,19 +18,16 @@ _TABLE = sa.Table(
     sa.Column("名称", sa.Text),
 )
 _MANY = 700
-_BY_NAME = Prepared(lambda names: sa.select(_TABLE).where(_TABLE.c.name.in_(names)))
-_BY_BOTH = Prepared(
-    lambda pairs: sa.select(_TABLE.c.name).where(sa.tuple_(_TABLE.c.name, _TABLE.c.size).in_(pairs)),
-    width=2,
-    most=4,
-)
+_BY_NAME = Prepared(lambda named: sa.select(_TABLE).where(named), [_TABLE.c.name])
+_BY_BOTH = Prepared(lambda both: sa.select(_TABLE.c.name).where(both), [_TABLE.c.name, _TABLE.c.size], most=4)
 _BIGGER = Prepared(
-    lambda names: sa.select(_TABLE.c.size).where(
+    lambda named: sa.select(_TABLE.c.size).where(
         _TABLE.c.size > sa.bindparam("least", 0),
-        _TABLE.c.name.in_(names),
+        named,
         _TABLE.c.size.in_([5, 6]),
         _TABLE.c.size < sa.bindparam("most", 0),
-    )
+    ),
+    [_TABLE.c.name],
 )
 
 

@@ -11,6 +11,7 @@ from gateway.exchange.grant import Passenger
 from gateway.exchange.item import Exchange
 from gateway.exchange.release import UNFORESEEN, Case, Release, Watcher
 from gateway.exchange.state import Rules, View, read_world
+from gateway.state.providers import providers
 from isthmus.errors import Unavailable
 from isthmus.reasons import Reason
 
@@ -74,6 +75,10 @@ class Pipeline:
             self._strand(aboard, fault)
 
     def _travel(self, station: str, aboard: list[Exchange]) -> None:
+        if not station:
+            self._send_on(aboard)
+        if not aboard:
+            return
         started = time.perf_counter()
         passengers = self._change_trains(station, self._admit(aboard), aboard)
         admitted = time.perf_counter()
@@ -88,6 +93,25 @@ class Pipeline:
         cases = [Case(passenger.exchange, passenger, outcome) for passenger, outcome in fetched]
         self._release.settle(cases, self._release.judge_release)
         self._watcher.stage("release", travellers, time.perf_counter() - arrived)
+
+    def _send_on(self, aboard: list[Exchange]) -> None:
+        """Hands over, undecided, those whose department the ledger names; the others stay."""
+        pairs = {(each.asked.contract, each.asked.consumer) for each in aboard}
+        with self._ledger.read() as connection:
+            found = providers(connection, pairs)
+        for each in list(aboard):
+            department = found.get((each.asked.contract, each.asked.consumer))
+            if department is not None:
+                self._hand_over(each, "", department, aboard)
+
+    def _hand_over(self, exchange: Exchange, station: str, department: str, aboard: list[Exchange]) -> bool:
+        """Offers an exchange to another train, which from then on answers for it; else it stays aboard."""
+        exchange.transfers += 1
+        aboard.remove(exchange)
+        if self._transfer(exchange, station, department):
+            return True
+        aboard.append(exchange)
+        return False
 
     def _admit(self, aboard: Sequence[Exchange]) -> list[Passenger]:
         """Returns those who may be asked for; the denials of the others are recorded and answered at once."""
@@ -117,12 +141,9 @@ class Pipeline:
         for each in passengers:
             exchange, department = each.exchange, each.contract.provider
             # Bounded, so that nobody rides in circles; whoever stays is asked for from here.
-            if department != station and exchange.transfers < _MAX_TRANSFERS:
-                exchange.transfers += 1
-                aboard.remove(exchange)
-                if self._transfer(exchange, station, department):
-                    continue
-                aboard.append(exchange)
+            strange = department != station and exchange.transfers < _MAX_TRANSFERS
+            if strange and self._hand_over(exchange, station, department, aboard):
+                continue
             staying.append(each)
         return staying
 

@@ -1,10 +1,12 @@
 """Trains: all exchanges that wait for one department travel together, and while they do the next ones gather.
 
-No timer: an idle department's train leaves with the first who boards. One train in flight a department, so a
-slow department delays only its own callers.
+An idle department's train leaves with the first who boards. After a train of several the next one lingers for the callers
+who have just arrived and ask again: never for longer than a part of the journey, and a few milliseconds. One train in
+flight a department, so a slow department delays only its own callers.
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,11 +31,21 @@ class TrainLimits:
             as OVERLOADED. Each of them holds a worker.
         aboard: exchanges of one train.
         weight: bytes of the requests of one train, so that its grant stays small.
+        linger_s: seconds that a train waits at most for those whom the one before has brought back.
     """
 
     waiting: int = 192
     aboard: int = 128
     weight: int = 1_000_000
+    linger_s: float = 0.005
+
+
+_SEVERAL: Final = 4
+"""Fewer aboard are no crowd: a train that lingered for them would only make them wait."""
+_MOST: Final = 0.8
+"""A train that so many board of those who might is not kept for the rest."""
+_PART: Final = 0.25
+"""Of the last journey's time, how much a train lingers at most."""
 
 
 class Train:
@@ -43,15 +55,21 @@ class Train:
         name: for the thread and for messages.
         run: takes a train through every stage; must end each exchange and raise nothing.
         limits: what is bounded.
+        clock: seconds, never going back.
     """
 
-    def __init__(self, name: str, run: Run, limits: TrainLimits) -> None:
+    def __init__(
+        self, name: str, run: Run, limits: TrainLimits, *, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
         self._name = name
         self._run = run
         self._limits = limits
         self._waiting: deque[Exchange] = deque()
         self._changed = threading.Condition()
+        self._clock = clock
         self._aboard = 0
+        self._wanted = 1
+        self._brought, self._took = 0, 0.0
         self._closed = False
         self._thread = threading.Thread(target=self._drive, name=f"train-{name}", daemon=True)
 
@@ -80,7 +98,8 @@ class Train:
                     retry_after=_RETRY,
                 )
             self._waiting.append(exchange)
-            self._changed.notify()
+            if len(self._waiting) >= self._wanted:
+                self._changed.notify()
 
     def close(self, timeout: float) -> bool:
         """Lets those who wait arrive, takes no more, and returns whether all did within `timeout` seconds."""
@@ -92,14 +111,18 @@ class Train:
 
     def _drive(self) -> None:
         while aboard := self._gather():
+            began = self._clock()
             self._run(aboard)
+            self._brought, self._took = len(aboard), self._clock() - began
 
     def _gather(self) -> list[Exchange]:
         """Waits for somebody, then takes all who fit; an empty list is the end of the line."""
         with self._changed:
             self._aboard = 0
-            while not self._waiting and not self._closed:
-                self._changed.wait()
+            might = min(len(self._waiting) + self._brought, self._limits.aboard)
+            self._await(1, None)
+            if self._brought >= _SEVERAL:
+                self._await(int(might * _MOST), min(self._limits.linger_s, self._took * _PART))
             aboard: list[Exchange] = []
             weight = 0
             while self._waiting and len(aboard) < self._limits.aboard:
@@ -109,3 +132,9 @@ class Train:
                 aboard.append(self._waiting.popleft())
             self._aboard = len(aboard)
             return aboard
+
+    def _await(self, wanted: int, seconds: float | None) -> None:
+        """Waits until so many wait, or the time is over, or the line is closed."""
+        self._wanted = wanted
+        self._changed.wait_for(lambda: self._closed or len(self._waiting) >= wanted, seconds)
+        self._wanted = 1

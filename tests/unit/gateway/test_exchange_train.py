@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from queue import SimpleQueue
+from typing import Any
 
 import pytest
 
@@ -179,3 +182,101 @@ def test_whoever_leaves_first_decides_what_the_caller_hears() -> None:
     with pytest.raises(Internal) as error:
         failed.wait(0)
     assert error.value.exchange == failed.name
+
+
+LONG = 60.0
+"""Seconds that no test would wait for."""
+SOON = 20.0
+
+
+class Line:
+    """A train whose journeys take as long as the test says, by a clock of its own."""
+
+    def __init__(self, linger_s: float) -> None:
+        self.left: SimpleQueue[int] = SimpleQueue()
+        self.arrive = threading.Semaphore(0)
+        self._time = 0.0
+        self.train = Train("line", self._run, TrainLimits(linger_s=linger_s), clock=lambda: self._time)
+
+    def _run(self, aboard: Sequence[Exchange]) -> None:
+        self.left.put(len(aboard))
+        assert self.arrive.acquire(timeout=SOON)
+        self._time += 1000.0
+
+    def board(self, count: int) -> None:
+        for number in range(count):
+            self.train.board(exchange(f"exchanges/{number}"))
+
+    def travel(self, count: int) -> None:
+        """A journey of so many, from its beginning to its end."""
+        self.board(1)
+        assert self.left.get(timeout=SOON) == 1
+        self.board(count)
+        self.arrive.release()
+        assert self.left.get(timeout=SOON) == count
+        self.arrive.release()
+        deadline = time.monotonic() + SOON
+        while not self._back():
+            assert time.monotonic() < deadline
+
+    def _back(self) -> bool:
+        """Whether the train has come back, and waits for the next who board."""
+        with self.train._changed:
+            return self.train._aboard == 0
+
+
+@pytest.fixture
+def line(request: pytest.FixtureRequest) -> Iterator[Line]:
+    found = Line(getattr(request, "param", LONG))
+    found.train.start()
+    yield found
+    for _ in range(100):
+        found.arrive.release()
+    assert found.train.close(SOON)
+
+
+def test_all_who_wait_travel_together(line: Line) -> None:
+    line.travel(9)
+
+
+def record_waits(train: Train, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, float | None]]:
+    """What a train waits for from now on: how many, and for how long."""
+    waits: list[tuple[int, float | None]] = []
+
+    def recorded(wanted: int, seconds: float | None, wait: Any = train._await) -> None:
+        waits.append((wanted, seconds))
+        wait(wanted, seconds)
+
+    monkeypatch.setattr(train, "_await", recorded)
+    return waits
+
+
+def test_a_train_waits_for_most_of_those_whom_the_one_before_has_brought_back(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line.travel(10)
+    waits = record_waits(line.train, monkeypatch)
+    line.board(8)
+    assert line.left.get(timeout=SOON) == 8
+    assert waits == [(8, LONG)]
+
+
+def test_after_a_journey_of_few_nobody_waits_for_anybody(line: Line) -> None:
+    line.travel(3)
+    line.board(1)
+    assert line.left.get(timeout=SOON) == 1
+
+
+@pytest.mark.parametrize("line", [0.001], indirect=True)
+def test_who_comes_back_alone_waits_for_no_longer_than_the_limit(line: Line) -> None:
+    line.travel(10)
+    line.board(1)
+    assert line.left.get(timeout=SOON) == 1
+
+
+def test_a_train_that_lingers_leaves_when_the_line_is_closed(line: Line) -> None:
+    line.travel(10)
+    line.board(1)
+    line.arrive.release()
+    assert line.train.close(SOON)
+    assert line.left.get_nowait() == 1

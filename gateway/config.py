@@ -33,6 +33,7 @@ class ServerSection:
     ca: Path
     workers: int = 1
     threads: int = 256
+    processors: tuple[int, ...] = ()
     max_concurrent: int = 1024
     reuse_port: bool = False
     grace_seconds: float = 10.0

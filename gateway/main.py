@@ -32,6 +32,7 @@ from gateway.limits import RateLimit
 from gateway.load import GatewayError, load_own_credentials, load_rulebook, load_rules, open_ledger
 from gateway.metrics import GatewayMetrics
 from gateway.state.change import Control
+from gateway.processors import keep_to
 from gateway.state_metrics import StateCollector
 from gateway.stream.make import make_streams
 from gateway.stream.streams import Streams
@@ -291,6 +292,7 @@ def process_registry() -> CollectorRegistry:
 
 def serve(
     config: Config,
+        keep_to(loaded.server.processors)
     registry: CollectorRegistry,
     *,
     tends: bool = True,

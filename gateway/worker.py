@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from gateway.load import GatewayError
 from gateway.main import Gateway, process_registry, serve
+from gateway.processors import keep_to
 from gateway.worker_process import END_MARGIN_S, Assignment, receive_assignment, report
 from isthmus.log import configure, logger
 from isthmus.packaging_guard import ForeignPackageError, ensure_sole_owner
@@ -31,6 +32,7 @@ def main() -> None:
     configure(level=assignment.log_level)
     try:
         ensure_sole_owner()
+        keep_to(assignment.config.server.processors, assignment.number)
         _serve(assignment, channel)
     except (GatewayError, ForeignPackageError) as error:
         report(channel, error=str(error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import signal
 from collections.abc import Mapping
@@ -139,7 +140,12 @@ class Site:
         shared = Secrets.make(folder)
         (address,) = free_addresses(1)
         sections = {
-            "server": {**self.server(GATEWAY, address), "grace_seconds": 2.0, **server},
+            "server": {
+                **self.server(GATEWAY, address),
+                "grace_seconds": 2.0,
+                "processors": sorted(os.sched_getaffinity(0)),
+                **server,
+            },
             "ledger": {
                 "url": f"sqlite:///{shared.ledger}",
                 "log_key": shared.log_key,

@@ -84,7 +84,7 @@ class PolicySection:
 
     additions: Path | None = None
     utc_offset_minutes: int = 0
-    remember: int = 4096
+    remember: int = 16_384
 
     def __post_init__(self) -> None:
         if abs(self.utc_offset_minutes) > _MAX_OFFSET:

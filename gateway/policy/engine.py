@@ -73,7 +73,7 @@ class PolicyEngine:
             a unique `@id` and a known `@reason`.
     """
 
-    def __init__(self, additions: Sequence[PolicyFile] = (), *, remember: int = 4096) -> None:
+    def __init__(self, additions: Sequence[PolicyFile] = (), *, remember: int = 16_384) -> None:
         schema = _packaged(SCHEMA_FILE)
         files = (_packaged(CORE_FILE), *additions)
         self._schema = cedarpy.Schema.from_str(schema.text)

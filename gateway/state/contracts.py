@@ -115,7 +115,7 @@ def with_signatures(conn: sa.Connection, found: Sequence[Any]) -> list[ContractR
 
 
 # What a row means never changes, so a row that was read before is not parsed again.
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=4096)
 def _read(row: Any, signatures: frozenset[str]) -> ContractRow:
     return ContractRow(
         name=row.contract,

@@ -45,7 +45,7 @@ class DamagedTerms(Mapping[str, Any]):
 
 
 # Checked on every read, and computed once: the same few contracts are read for every exchange.
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=4096)
 def read_terms(text: str, digest: str, *, name: str) -> Mapping[str, Any]:
     """Returns the document that `text` holds, or `DamagedTerms` when it is not the one `digest` stands for.
 

@@ -101,8 +101,8 @@ class Batches:
         exchange.stages["admitted"] = self._clock()
         started = self._measure("admit", exchange, started)
         with self._places.to_provider(admitted.passenger.contract.provider):
-            gathered = asking.gather(admitted.state.people.persons, admitted.asked)
-        if admitted.asked:
+            gathered = asking.gather(admitted.people.persons, admitted.parts())
+        if gathered.found or gathered.lost:
             exchange.stages["fetched"] = self._clock()
         started = self._measure("fetch", exchange, started)
         settled = self._release.release(admitted, gathered)

@@ -1,4 +1,6 @@
-"""What the subjects of a batch consented to: one lean read, in which equal consents are told apart only by their name."""
+"""What the subjects of a batch consented to: one lean read, in which equal consents are told apart only by their name;
+and whether that still holds a moment later, of which the log tells without reading each of them again.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,6 +11,8 @@ from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
+from audit.ledger.schema import records
+from audit.record import Kind
 from gateway.consents.states import effective_state
 from gateway.policy.facts import ConsentFacts
 from gateway.state.schema import consents
@@ -26,6 +30,14 @@ class Given(NamedTuple):
     max_uses: int
     created: int
     facts: ConsentFacts
+
+
+class Said(NamedTuple):
+    """What subjects said: by token, and until when the clock alone changes nothing of it (exclusive; milliseconds since
+    the epoch, None for ever)."""
+
+    given: dict[str, Given]
+    until: int | None
 
 
 class _Row(NamedTuple):
@@ -85,7 +97,7 @@ def _read(conn: sa.Connection, contract: str, tokens: Sequence[str]) -> Sequence
     return conn.execute(_OF_SOME, {"of_contract": contract, "tokens": tokens}).all()
 
 
-def given_by(conn: sa.Connection, contract: str, tokens: Sequence[str], *, now: datetime) -> dict[str, Given]:
+def given_by(conn: sa.Connection, contract: str, tokens: Sequence[str], *, now: datetime) -> Said:
     """Returns what each subject last said under a contract, by token; one who never said anything is absent.
 
     Args:
@@ -96,11 +108,13 @@ def given_by(conn: sa.Connection, contract: str, tokens: Sequence[str], *, now: 
     """
     at, known = to_ms(now), dict[tuple[object, ...], ConsentFacts]()
     found: dict[str, Given] = {}
+    dates: set[int | None] = set()
     # In the order of the index, so that each page of it is read once.
     ordered = sorted(tokens)
     for start in range(0, len(ordered), _CHUNK):
         for each in _read(conn, contract, ordered[start : start + _CHUNK]):
             token, name, position, uses, created, begins, ends, answer_by, of_age = each[:9]
+            dates.update(each[5:9])
             alike = (*each[9:], at >= begins, at >= ends)
             # Only a date that has passed moves a state on.
             if ends <= at or (of_age or ends) <= at or (answer_by or ends) <= at:
@@ -109,7 +123,28 @@ def given_by(conn: sa.Connection, contract: str, tokens: Sequence[str], *, now: 
             if facts is None:
                 facts = known[alike] = _facts(contract, alike)
             found[token] = Given(name, position, uses, created, facts)
-    return found
+    return Said(found, min((date for date in dates if date is not None and date > at), default=None))
+
+
+_CHANGED: Final = sa.select(records.c.subject_token).where(
+    records.c.contract == sa.bindparam("of_contract"),
+    records.c.idx >= sa.bindparam("since"),
+    records.c.kind == Kind.CONTROL.value,
+)
+
+
+def spoken_since(conn: sa.Connection, contract: str, size: int) -> set[str]:
+    """Returns the tokens of those about whose consent under a contract anything was recorded since.
+
+    No consent changes without a record of it in the same transaction (`gateway.state.change`), so the consents of all
+    others are what they were.
+
+    Args:
+        conn: the connection of a ledger transaction.
+        contract: `contracts/{contract}`, without a version.
+        size: how many records the log had.
+    """
+    return set(conn.execute(_CHANGED, {"of_contract": contract, "since": size}).scalars())
 
 
 def _state_now(row: _Row, now: datetime) -> str:

@@ -4,15 +4,14 @@ checked, so that gateway and department work at the same time.
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import groupby
 from typing import Any, Final
 
 import grpc
 
-from gateway.batch.part import SUBJECTS, Answered, Found, Part, part_exchange, part_grant
+from gateway.batch.part import Answered, Found, Part, part_exchange, part_grant, part_size
 from gateway.batch.people import Person
 from gateway.batch.receipt import check_part
 from gateway.departments import Departments
@@ -115,6 +114,7 @@ class Asking:
     def __init__(self, fetch: BatchFetch, passenger: Passenger) -> None:
         self._fetch = fetch
         self._passenger = passenger
+        self._coming: Iterator[Sequence[int]] = iter(())
         self._waiting: deque[Sequence[int]] = deque()
         self._calls: deque[_Call] = deque()
         self._lock = threading.Lock()
@@ -124,9 +124,15 @@ class Asking:
         self._vetoes = 0
         self._gathered = Gathered()
 
-    def gather(self, persons: Sequence[Person], numbers: Sequence[int]) -> Gathered:
-        """Returns what the department said about the persons with these numbers."""
-        self._waiting.extend(_divided(persons, numbers))
+    def gather(self, persons: Sequence[Person], admitted: Iterable[Sequence[int]]) -> Gathered:
+        """Returns what the department said about persons.
+
+        Args:
+            persons: of the batch.
+            admitted: the numbers of those it is asked about, as they are admitted. It is read to its end, a part at a
+                time, while the department works on what came before.
+        """
+        self._coming = divided(persons, admitted, size=part_size(len(persons)))
         while self._begin(persons):
             call = self._calls[0]
             self._take(call, self._fetch.receive(call))
@@ -143,8 +149,7 @@ class Asking:
 
     def _begin(self, persons: Sequence[Person]) -> bool:
         """Sends as many parts as may be under way; returns whether any is."""
-        while self._waiting and len(self._calls) < _UNDER_WAY:
-            numbers = self._waiting.popleft()
+        while len(self._calls) < _UNDER_WAY and (numbers := self._next()) is not None:
             if self._cancelled or self._fetch.gone(self._passenger):
                 self._lose(numbers, Failed(Reason.CANCELLED, _LEFT))
                 continue
@@ -161,6 +166,9 @@ class Asking:
                 if self._cancelled:
                     call.future.cancel()
         return bool(self._calls)
+
+    def _next(self) -> Sequence[int] | None:
+        return self._waiting.popleft() if self._waiting else next(self._coming, None)
 
     def _take(self, call: _Call, came: Answered | Vetoed | Failed) -> None:
         gathered, numbers = self._gathered, call.part.numbers
@@ -200,10 +208,16 @@ _SPLIT: Final = frozenset({Reason.OVERLOADED, Reason.GRANT_INVALID, Reason.INVAL
 """What a node may say of a whole item because of one subject, or of how many there are."""
 
 
-def _divided(persons: Sequence[Person], numbers: Sequence[int]) -> Iterator[Sequence[int]]:
-    """The numbers in parts, each of one scheme."""
-    ordered = sorted(numbers, key=lambda number: persons[number].scheme)
-    for _, group in groupby(ordered, key=lambda number: persons[number].scheme):
-        same = list(group)
-        for start in range(0, len(same), SUBJECTS):
-            yield same[start : start + SUBJECTS]
+def divided(
+    persons: Sequence[Person], admitted: Iterable[Sequence[int]], *, size: int
+) -> Iterator[Sequence[int]]:
+    """The numbers in parts of at most `size`, each of one scheme; a few are kept back until more of them are admitted."""
+    waiting: dict[str, list[int]] = {}
+    for numbers in admitted:
+        for number in numbers:
+            waiting.setdefault(persons[number].scheme, []).append(number)
+        for scheme, same in waiting.items():
+            while 2 * len(same) >= size:
+                yield same[:size]
+                waiting[scheme] = same = same[size:]
+    yield from filter(None, waiting.values())

@@ -16,6 +16,8 @@ from isthmus.v1.common_pb2 import Column
 
 SUBJECTS: Final = 1_000
 """How many subjects a part holds at most: while the gateway checks one, the department works on the next."""
+_FEWEST: Final = 500
+"""Fewer are not worth a call of their own."""
 _UUID_BITS: Final = 128
 
 
@@ -55,6 +57,12 @@ class Answered:
     found: list[Found]
     receipt: str
     node: str
+
+
+def part_size(subjects: int) -> int:
+    """How many subjects of so many are asked about at once: half of them, so that gateway and department both have
+    something to do, within bounds."""
+    return min(SUBJECTS, max(_FEWEST, (subjects + 1) // 2))
 
 
 def part_exchange(exchange: str, number: int) -> str:

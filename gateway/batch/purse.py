@@ -39,19 +39,21 @@ class Purse:
     Args:
         limits: of the contract; those of the scope SUBJECT stand for any subject.
         usage: what the others have used.
-        personal: what the subjects, and the consents that limit their uses, have used.
     """
 
-    def __init__(
-        self, limits: Sequence[Limit], usage: Mapping[Counter, Use], personal: Mapping[Counter, Use]
-    ) -> None:
+    def __init__(self, limits: Sequence[Limit], usage: Mapping[Counter, Use]) -> None:
         self._own = [each for each in limits if each.counter.scope == _SUBJECT]
         shared = [each for each in limits if each.counter.scope != _SUBJECT]
         self._before = {each.counter: usage[each.counter] for each in shared if each.counter in usage}
         self._cells = {each.counter: _cell(usage.get(each.counter)) for each in shared}
         self._shared = [(each, self._cells[each.counter]) for each in shared]
-        self._personal_before = personal
-        self._personal = {counter: _cell(use) for counter, use in personal.items()}
+        self._personal_before: dict[Counter, Use] = {}
+        self._personal: dict[Counter, list[int]] = {}
+
+    def know(self, personal: Mapping[Counter, Use]) -> None:
+        """Takes in what some subjects, and the consents that limit their uses, have used; before any of them is counted."""
+        self._personal_before.update(personal)
+        self._personal.update((counter, _cell(use)) for counter, use in personal.items())
 
     def take(self, token: str, uses: Limit | None, *, rows: int | None) -> Limit | None:
         """Counts one subject if every limit allows it; otherwise returns the first that does not.

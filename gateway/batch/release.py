@@ -1,22 +1,25 @@
 """Deciding about a batch and recording it in one serialised ledger transaction, and only then answering it.
 
-What was read before counts for nothing here: the state of every subject is read again in the transaction that appends
-the record. Whose consent was withdrawn meanwhile is denied, and what the department said of them is dropped.
+What was decided before counts for nothing here: the state is read again in the transaction that appends the record. What
+subjects consented to is read anew unless the log shows, in that transaction, that nobody's consent changed since it was
+read (`gateway.batch.state.Heard`). Whose consent was withdrawn meanwhile is denied, and what the department said of them
+is dropped.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
 
 from audit.ledger import Ledger, Transaction
 from audit.record import AccessRecord, LeafTooLarge
+from gateway.batch.admission import Admission
 from gateway.batch.asked import BatchAsked
 from gateway.batch.fetch import Gathered
 from gateway.batch.part import Found
 from gateway.batch.people import People
 from gateway.batch.records import BatchEntry, Decided, batch_entry, content_of
-from gateway.batch.state import State, read_state
+from gateway.batch.state import State, read_common, read_state
 from gateway.batch.verdict import (
     ALLOWED,
     CHANGED,
@@ -24,7 +27,6 @@ from gateway.batch.verdict import (
     VETOED,
     Judge,
     Verdict,
-    admitted,
     of_ending,
     spread,
     whole,
@@ -65,13 +67,20 @@ class Counts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A batch that may go to its department: what was read, what was decided then, and about whom it is asked."""
+    """A batch that may go to its department; its subjects are admitted part by part, while the department works."""
 
     batch: BatchAsked
-    state: State
-    verdicts: Sequence[Verdict]
-    asked: Sequence[int]
+    admission: Admission
     passenger: Passenger
+
+    @property
+    def people(self) -> People:
+        """Its people."""
+        return self.admission.state.people
+
+    def parts(self) -> Iterator[Sequence[int]]:
+        """As `Admission.parts`. MUST be read to its end before the batch is released."""
+        return self.admission.parts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +132,8 @@ class BatchRelease:
             Unavailable: the ledger cannot be read or written.
         """
         with self._ledger.read() as connection:
-            state = read_state(connection, batch, self._rules, now=now)
+            size = self._ledger.head(connection).size
+            state = read_common(connection, batch, self._rules, now=now)
         if whole(state, exchange, self._rules) is not None:
             # Decided again where it is recorded: a denial too must be true at the position of its record.
             read, outcome = self._ledger.transact(
@@ -132,10 +142,10 @@ class BatchRelease:
             if outcome is not None:
                 raise self._refused(exchange, outcome)
             state = read
-        verdicts, asked = admitted(state, self._rules)
         if state.view.contract is None:
             raise Internal()
-        return Admitted(batch, state, verdicts, asked, Passenger(exchange, state.view, state.view.contract))
+        admission = Admission(self._ledger, state, self._rules, size=size)
+        return Admitted(batch, admission, Passenger(exchange, state.view, state.view.contract))
 
     def release(self, admitted: Admitted, gathered: Gathered) -> Settled:
         """Decides, records, and returns what may be answered.
@@ -185,10 +195,16 @@ class BatchRelease:
         return state, None if ending is None else self._append_whole(tx, batch, exchange, ending, state)
 
     def _decide(self, tx: Transaction, admitted: Admitted, gathered: Gathered) -> Outcome:
-        passenger, people = admitted.passenger, admitted.state.people
+        passenger, people = admitted.passenger, admitted.people
         batch, exchange = admitted.batch, passenger.exchange
         state = read_state(
-            tx.connection, batch, self._rules, now=tx.now, people=people, nodes=sorted(gathered.nodes)
+            tx.connection,
+            batch,
+            self._rules,
+            now=tx.now,
+            people=people,
+            nodes=sorted(gathered.nodes),
+            heard=admitted.admission.heard,
         )
         ending = whole(state, exchange, self._rules) or _replaced(passenger, people, state)
         if ending is not None:
@@ -271,7 +287,9 @@ def _each(state: State, rules: Rules, admitted: Admitted, gathered: Gathered) ->
     for number, verdict in enumerate(verdicts):
         answer = gathered.found.get(number)
         if answer is None:
-            verdicts[number] = _unanswered(verdict, admitted.verdicts[number], gathered.lost.get(number))
+            verdicts[number] = _unanswered(
+                verdict, admitted.admission.verdicts[number], gathered.lost.get(number)
+            )
         elif number in struck:
             verdicts[number] = _MISBEHAVED
         elif verdict is ALLOWED:

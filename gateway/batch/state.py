@@ -3,20 +3,21 @@ transaction that records it. Nothing of it outlives that moment.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
 import sqlalchemy as sa
 
 from gateway.batch.asked import BatchAsked
-from gateway.batch.consents import Given, given_by, last_word
+from gateway.batch.consents import Given, given_by, last_word, spoken_since
 from gateway.batch.people import People, Person, identify
 from gateway.batch.purse import Purse, personal_limits, read_many
 from gateway.exchange.state import Rules, View, World, read_world
 from gateway.policy.facts import ConsentFacts, select_consent
 from gateway.quotas import NO_USE, Counter, Limit, Use, consent_limit
 from gateway.state.datasets import normalisers_of_scheme
+from gateway.state.times import to_ms
 
 _CONSENT: Final = "CONSENT"
 _SUBJECT: Final = "SUBJECT"
@@ -29,16 +30,16 @@ class State:
     """One read: what all of the batch depends on (`view` in `world`), its people, and what each of them consented to.
 
     Attributes:
-        given: by the number of the person; empty where no consent is asked for.
+        given: by the number of the person; empty where no consent is asked for, or none was read yet.
         limited: of the persons whose consent limits its uses, what of it decides now, and that limit.
     """
 
     world: World
     view: View
     people: People
-    given: Sequence[Given | None]
-    limited: Mapping[int, tuple[ConsentFacts, Limit]]
     purse: Purse
+    given: Sequence[Given | None] = ()
+    limited: Mapping[int, tuple[ConsentFacts, Limit]] = field(default_factory=dict)
 
     def facts(self) -> list[ConsentFacts | None]:
         """What of each person's consent decides."""
@@ -54,6 +55,47 @@ class State:
         return self.limited[number][1] if number in self.limited else None
 
 
+@dataclass(slots=True)
+class Heard:
+    """What the people of a batch said, as it was read before the department was asked, one part of them after another.
+
+    Attributes:
+        state: what was read for all of them.
+        size: how many records the log had before any of it was read.
+        given: by the number of the person.
+        until: when the clock changes something of it, milliseconds since the epoch; None for never.
+    """
+
+    state: State
+    size: int
+    given: list[Given | None] = field(default_factory=list)
+    until: int | None = None
+
+    def add(self, given: Sequence[Given | None], until: int | None) -> None:
+        """Takes in what further people said."""
+        self.given += given
+        self.until = min((each for each in (self.until, until) if each is not None), default=None)
+
+    def holds(self, conn: sa.Connection, now: State) -> bool:
+        """Whether all of it is still so: the log tells of every change, and the clock of what needs no record.
+
+        Args:
+            conn: the connection of a ledger transaction.
+            now: what was read in it for all of the batch.
+        """
+        before, persons = self.state, now.people.persons
+        if now.people is not before.people or len(self.given) != len(persons):
+            return False
+        if now.view.contract is None or before.view.contract is None:
+            return False
+        if now.view.contract.full_name != before.view.contract.full_name or now.world.now < before.world.now:
+            return False
+        if self.until is not None and to_ms(now.world.now) >= self.until:
+            return False
+        spoken = spoken_since(conn, now.view.asked.contract, self.size)
+        return not spoken or spoken.isdisjoint(token for person in persons for token in person.tokens)
+
+
 def read_state(
     conn: sa.Connection,
     batch: BatchAsked,
@@ -62,8 +104,28 @@ def read_state(
     now: datetime,
     people: People | None = None,
     nodes: Sequence[str] = (),
+    heard: Heard | None = None,
 ) -> State:
-    """Reads the state for a batch: some queries for all of it, and one for each 500 consents.
+    """Reads all of the state for a batch: some queries for all of it, and one for each 500 consents.
+
+    Args and errors are those of `read_common`; where what was `heard` still holds, it is not read again.
+    """
+    state = read_common(conn, batch, rules, now=now, people=people, nodes=nodes)
+    if heard is not None and rests_on_consent(state.world, state.view) and heard.holds(conn, state):
+        return _with_given(conn, state, heard.given)
+    return read_given(conn, state)[0]
+
+
+def read_common(
+    conn: sa.Connection,
+    batch: BatchAsked,
+    rules: Rules,
+    *,
+    now: datetime,
+    people: People | None = None,
+    nodes: Sequence[str] = (),
+) -> State:
+    """Reads what all of a batch depends on: some queries for all of it.
 
     Args:
         conn: a snapshot, or the connection of a ledger transaction.
@@ -81,15 +143,27 @@ def read_state(
     chains = _normalisers(conn, batch, view)
     if people is None or people.normalisers != chains:
         people = identify(batch.subjects, chains, rules.tokens)
-    given = _given(conn, world, view, people.persons, tokens=len(rules.tokens.keys))
+    return State(world, view, people, Purse(view.limits, world.usage))
+
+
+def read_given(conn: sa.Connection, state: State) -> tuple[State, int | None]:
+    """Returns a state with what its people said, and until when the clock changes nothing of that, as in `Heard`."""
+    if not rests_on_consent(state.world, state.view):
+        return _with_given(conn, state, ()), None
+    given, until = _given(conn, state)
+    return _with_given(conn, state, given), until
+
+
+def _with_given(conn: sa.Connection, state: State, given: Sequence[Given | None]) -> State:
     uses = {number: _limit(each) for number, each in enumerate(given) if each is not None and each.max_uses}
-    personal = _personal(conn, view, people.persons, uses.values())
+    personal = _personal(conn, state.view, state.people.persons, uses.values())
+    state.purse.know(personal)
     limited = {
         number: (_unless_used(each.facts, uses[number], personal), uses[number])
         for number, each in enumerate(given)
         if each is not None and each.max_uses
     }
-    return State(world, view, people, given, limited, Purse(view.limits, world.usage, personal))
+    return replace(state, given=given, limited=limited)
 
 
 def _personal(
@@ -115,17 +189,17 @@ def _normalisers(conn: sa.Connection, batch: BatchAsked, view: View) -> dict[str
     return chains
 
 
-def _given(
-    conn: sa.Connection, world: World, view: View, persons: Sequence[Person], *, tokens: int
-) -> list[Given | None]:
-    if not rests_on_consent(world, view):
-        return []
-    if tokens == 1:
+def _given(conn: sa.Connection, state: State) -> tuple[list[Given | None], int | None]:
+    persons, world, contract = state.people.persons, state.world, state.view.asked.contract
+    # One token each, unless the keys were changed.
+    if all(len(person.tokens) == 1 for person in persons):
         own = [person.token for person in persons]
-        return list(map(given_by(conn, view.asked.contract, own, now=world.now).get, own))
+        said = given_by(conn, contract, own, now=world.now)
+        return list(map(said.given.get, own)), said.until
     every = [token for person in persons for token in person.tokens]
-    found = given_by(conn, view.asked.contract, every, now=world.now)
-    return [_nearest(last_word(person.tokens, found), world, view) for person in persons]
+    said = given_by(conn, contract, every, now=world.now)
+    nearest = [_nearest(last_word(person.tokens, said.given), world, state.view) for person in persons]
+    return nearest, said.until
 
 
 def rests_on_consent(world: World, view: View) -> bool:

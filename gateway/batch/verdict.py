@@ -104,7 +104,7 @@ class Judge:
 
 
 def admitted(state: State, rules: Rules) -> tuple[list[Verdict], list[int]]:
-    """Returns the verdict about each person before the department is asked, and the numbers of those it is asked about.
+    """Returns the verdict about each person of a state before the department is asked, and whom it is asked about.
 
     Where the quotas suffice for the first of them only, the others are refused.
     """

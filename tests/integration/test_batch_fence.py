@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from audit.ledger import LedgerUnavailable
 from audit.verifier.ledger import verify_ledger
+from gateway.batch.consents import Said, given_by
 from gateway.denylist import deny_certificate
 from isthmus.errors import Cancelled, DeadlineExceeded, Denied, IsthmusError, Reason, Unavailable
 from isthmus.status import from_rpc_error
@@ -71,6 +73,50 @@ def test_a_consent_given_on_the_way_comes_too_late_and_no_false_denial_is_record
 
     answer = meanwhile(world, consent, [resident(0), resident(1)])
     assert answer.decisions() == "AE" and answer.reasons(1) == ["STATE_CONFLICT"]
+
+
+def test_a_narrower_consent_given_on_the_way_counts_at_once(world: World) -> None:
+    contract = world.agree(modes=MODES)
+    for each in range(3):
+        world.consent(contract, resident=resident(each), modes=("BATCH",))
+
+    def narrow() -> None:
+        world.consent(contract, resident=resident(1), modes=("QUERY",))
+
+    answer = meanwhile(world, narrow, [resident(each) for each in range(3)])
+    assert answer.decisions() == "ADA" and answer.reasons(1) == ["CONSENT_MODE"]
+    verify_ledger(world.config.ledger.url, world.gateway.ledger.verifier_key)
+
+
+def test_a_consent_that_ends_by_the_clock_on_the_way_drops_its_subject(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contract = world.agree(modes=MODES)
+    world.consent(contract, resident=resident(0), modes=("BATCH",))
+    world.consent(contract, resident=resident(1), modes=("BATCH",), not_after=now() + timedelta(seconds=30))
+
+    def later() -> None:
+        monkeypatch.setattr(world.gateway.ledger, "_clock", lambda: now() + timedelta(seconds=40))
+
+    answer = meanwhile(world, later, [resident(0), resident(1)], timeout=90)
+    assert answer.decisions() == "AD" and answer.reasons(1) == ["CONSENT_EXPIRED"]
+
+
+def test_consents_are_read_anew_only_where_the_log_tells_of_a_change(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, reads = consents(world, 3), []
+
+    def counted(*args: Any, **changes: Any) -> Said:
+        reads.append(args)
+        return given_by(*args, **changes)
+
+    monkeypatch.setattr("gateway.batch.state.given_by", counted)
+    people = [resident(0), resident(1)]
+    assert meanwhile(world, lambda: world.withdraw(given[2]), people).decisions() == "AA"
+    assert len(reads) == 1, "somebody else's consent changed"
+    assert meanwhile(world, lambda: world.withdraw(given[0]), people).decisions() == "DA"
+    assert len(reads) == 3
 
 
 def test_a_contract_suspended_on_the_way_refuses_all(world: World) -> None:

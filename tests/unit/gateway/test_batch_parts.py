@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 
 from gateway.batch.answer import varint
 from gateway.batch.asked import any_named_in
+from gateway.batch.fetch import divided
 from gateway.batch.part import part_exchange
-from gateway.batch.people import NOBODY, identify, reader
+from gateway.batch.people import NOBODY, Person, identify, reader
 from gateway.batch.purse import Purse
 from gateway.batch.tokens import token_maker
 from gateway.exchange.item import Asked, Mode
@@ -106,6 +108,36 @@ def test_the_parts_of_a_batch_count_up_from_its_exchange() -> None:
     assert part_exchange(name, 1) == "exchanges/01a20a7b-57b2-75ad-a41e-b6a48f4bae00"
 
 
+PERSONS = st.lists(st.tuples(st.sampled_from("ab"), st.booleans()), max_size=40)
+
+
+@given(PERSONS, st.integers(1, 12))
+def test_whoever_is_admitted_is_asked_about_once_in_parts_of_one_scheme(
+    people: list[tuple[str, bool]], size: int
+) -> None:
+    persons = [Person(scheme, str(number), "", ()) for number, (scheme, _) in enumerate(people)]
+    allowed = [number for number, (_, asked) in enumerate(people) if asked]
+    at_once = [[each for each in allowed if each // size == turn] for turn in range(len(people) // size + 1)]
+    parts = [list(each) for each in divided(persons, at_once, size=size)]
+    assert sorted(number for part in parts for number in part) == allowed
+    assert all(part and len(part) <= size for part in parts)
+    assert all(len({persons[number].scheme for number in part}) == 1 for part in parts)
+
+
+def test_the_first_part_leaves_before_the_second_is_admitted() -> None:
+    persons = [Person("a", str(number), "", ()) for number in range(4)]
+    steps = []
+
+    def admitted() -> Iterator[list[int]]:
+        for part in ([0, 1], [2, 3]):
+            steps.append("admitted")
+            yield part
+
+    for _ in divided(persons, admitted(), size=2):
+        steps.append("asked")
+    assert steps == ["admitted", "asked", "admitted", "asked"]
+
+
 QUOTAS: st.SearchStrategy[list[dict[str, Any]]] = st.lists(
     st.builds(
         dict,
@@ -128,7 +160,8 @@ def test_a_purse_allows_what_queries_one_by_one_would_be_allowed(
 ) -> None:
     usage: dict[Counter, Use] = {each.counter: Use(already, already) for each in of(quotas, "a")}
     shared = {counter: use for counter, use in usage.items() if counter.scope != "SUBJECT"}
-    purse = Purse(of(quotas, ""), shared, {key: use for key, use in usage.items() if key not in shared})
+    purse = Purse(of(quotas, ""), shared)
+    purse.know({key: use for key, use in usage.items() if key not in shared})
     for token, rows in subjects:
         own = of(quotas, token)
         fits = all(each.allows(usage.get(each.counter, Use()), rows=rows) for each in own)
@@ -141,6 +174,6 @@ def test_a_purse_allows_what_queries_one_by_one_would_be_allowed(
 @pytest.mark.parametrize("rows", [None, 1])
 def test_before_anybody_knows_there_must_be_room_for_one_row(rows: int | None) -> None:
     (limit,) = of([{"window": "TOTAL", "scope": "CONTRACT", "calls": 0, "rows": 2}], "")
-    purse = Purse([limit], {limit.counter: Use(5, 2)}, {})
+    purse = Purse([limit], {limit.counter: Use(5, 2)})
     assert purse.take("a", None, rows=rows) is limit
     assert purse.take("a", None, rows=0) is None

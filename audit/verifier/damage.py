@@ -1,4 +1,4 @@
-"""What an offline verification can find wrong with a ledger."""
+"""What an offline verification can find wrong with a log."""
 
 from enum import StrEnum
 
@@ -32,14 +32,18 @@ class DamageKind(StrEnum):
     """A release rests on a contract or consent of which no earlier record shows the signatures."""
     STORAGE = "STORAGE"
     """The database file itself, or an index of it, is damaged."""
+    ROLLBACK = "ROLLBACK"
+    """The log ends before a checkpoint that it had signed."""
+    FORK = "FORK"
+    """The log signed two histories of which neither extends the other."""
 
 
 class Damaged(Exception):
-    """The first thing that is wrong with a ledger.
+    """The first thing that is wrong with a log.
 
     Attributes:
         kind: the kind of damage.
-        where: the place, such as `record 5` or `tile 1/0`.
+        where: the place, such as `record 5`, `tile 1/0` or `tile/entries/000`.
         problem: what is wrong with it.
     """
 

@@ -1,70 +1,41 @@
-"""The offline verifier: reads a whole ledger, changes nothing, and names the first thing that is wrong.
+"""The offline verifier of ledgers: reads a whole ledger, changes nothing, and names the first thing that is wrong.
 
-What the log signed is the truth. The verifier hashes every leaf, builds the tree anew, and compares its root with
-every checkpoint. Where they agree the leaves are authentic, and each column, reason and tile is held against them.
-It trusts no index and no process, needs the log's public key only, and keeps a bounded amount in memory.
+It trusts no index and no process, needs the log's public key only, and keeps a bounded amount in memory. Chunks of
+transactions are verified apart from each other (`audit.verifier.chunk`), and taken in their order; where one is in
+doubt, it is read again step by step (`audit.verifier.careful`), so that the number of processes changes no answer.
 
 That the *newest* records and checkpoints were cut off together shows only in comparison with a checkpoint from
-outside, such as a pin or a receipt's. Erasable detail that is gone cannot be judged.
+outside, such as a pin, a receipt's, or the state of an earlier verification. Erasable detail that is gone cannot be judged.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
 
 import sqlalchemy as sa
 
 from audit.ledger.offline import open_offline
-from audit.ledger.schema import (
-    METADATA,
-    batch_lines,
-    checkpoints,
-    details,
-    meta,
-    record_reasons,
-    record_subjects,
-    records,
-    tiles,
-)
+from audit.ledger.schema import checkpoints, meta, record_subjects, records, tiles
 from audit.ledger.tree import StoredTiles
 from audit.tlog.checkpoint import Checkpoint, open_checkpoint
-from audit.tlog.errors import TlogError
 from audit.tlog.keys import VerifierKey
-from audit.tlog.merkle import HASH_SIZE, hash_leaf
-from audit.tlog.tiles import TILE_BYTES, TILE_WIDTH, tile_width
-from audit.tlog.tree import Edge, Tree
-from audit.verifier.batch import check_batch
+from audit.tlog.tiles import tile_width
+from audit.tlog.tree import Edge
+from audit.verifier.careful import Careful, check_note, compare_tile, require_none_beyond, stream
+from audit.verifier.chunk import Chunk, Sound, check_chunk
 from audit.verifier.damage import Damaged, DamageKind
-from audit.verifier.record import check_detail, check_reasons, read_record
+from audit.verifier.extension import require_extension, require_not_behind
+from audit.verifier.result import Progress, Source, Verified, no_progress
 from audit.verifier.rules import Rules
+from audit.verifier.state import Start, State, open_state
+from audit.verifier.storage import StorageCheck, require_indexes
+from audit.verifier.workers import in_order
 
-Progress = Callable[[int, int], None]
-
-_AT_ONCE: Final = 256
-_BESIDES: Final = (
-    (sa.select(record_reasons).order_by(record_reasons.c.idx), DamageKind.REASON),
-    (sa.select(details).order_by(details.c.idx), DamageKind.DETAIL),
-    (sa.select(record_subjects).order_by(record_subjects.c.idx), DamageKind.SUBJECT),
-    (sa.select(batch_lines).order_by(batch_lines.c.idx, batch_lines.c.part), DamageKind.DETAIL),
-)
-"""What belongs to records beside their leaves, in their order."""
-
-
-@dataclass(frozen=True, slots=True)
-class Verified:
-    """A ledger in which nothing is wrong.
-
-    Attributes:
-        size: number of records.
-        root: of the tree, 32 bytes.
-        checkpoints: how many signed checkpoints agree.
-        checkpoint: the newest.
-    """
-
-    size: int
-    root: bytes
-    checkpoints: int
-    checkpoint: str
+_CHUNK_RECORDS: Final = 4096
+_CHUNK_CHECKPOINTS: Final = 1024
+_ALONE: Final = 4 * _CHUNK_RECORDS
+"""Up to so many records this process is done before others are under way."""
 
 
 def verify_ledger(
@@ -72,7 +43,9 @@ def verify_ledger(
     key: VerifierKey,
     *,
     known: bytes | None = None,
-    progress: Progress = lambda done, total: None,
+    state: Path | None = None,
+    jobs: int = 1,
+    progress: Progress = no_progress,
 ) -> Verified:
     """Return only if everything in the ledger is as the log signed it.
 
@@ -80,223 +53,141 @@ def verify_ledger(
         location: the database's path, or `sqlite:///` and a path. A copy will do.
         key: the log's public key, from a source that whoever runs the log cannot change.
         known: a signed checkpoint from outside, which the ledger must extend.
-        progress: called with the number of records verified and of all records, at every checkpoint.
+        state: a file that an earlier run left, or for the next one to go on from: then only what is new is verified.
+        jobs: how many processes.
+        progress: told how far it is.
 
     Raises:
         Damaged: the first thing found wrong.
         OSError: there is no such file.
-        ValueError: the location is a database of another kind.
+        ValueError: the location is a database of another kind, or the state cannot be gone on from.
         TlogError: `known` is not a checkpoint that the log signed.
     """
     outside = open_checkpoint(known, key).checkpoint if known is not None else None
-    with Rules() as rules:
-        try:
-            with open_offline(location) as connection:
-                found = _Verification(connection, key, rules).run(progress)
-                if outside is not None:
-                    _require_extension(connection, found, outside)
-                return found
-        except (sa.exc.DBAPIError, sa.exc.NoSuchColumnError) as error:
-            raise Damaged(DamageKind.STORAGE, "the database", f"it cannot be read: {error}") from error
+    try:
+        with open_offline(location) as connection, open_state(state, key, Source.LEDGER) as kept:
+            verification = _Verification(connection, location, key, kept)
+            found = verification.run(jobs, progress)
+            newest = Checkpoint(key.name, found.size, found.root)
+            if outside is not None:
+                require_extension(outside, newest, StoredTiles(connection))
+            kept.save(found.checkpoint.encode(), verification.edge)
+            return found
+    except (sa.exc.DBAPIError, sa.exc.NoSuchColumnError) as error:
+        raise Damaged(DamageKind.STORAGE, "the database", f"it cannot be read: {error}") from error
 
 
-def _require_extension(connection: sa.Connection, found: Verified, outside: Checkpoint) -> None:
-    where = f"checkpoint {outside.size}"
-    if outside.size > found.size:
-        raise Damaged(
-            DamageKind.CHECKPOINT, where, f"the log signed it, and the ledger ends at {found.size} records"
-        )
-    if Tree(StoredTiles(connection)).root(outside.size) != outside.root:
-        raise Damaged(
-            DamageKind.CHECKPOINT, where, "the log signed it for other records than the ledger's first"
-        )
+class _Persons:
+    """The persons of batches by record, read along with the chunks: no index has them in this order."""
 
+    def __init__(self, connection: sa.Connection, begin: int) -> None:
+        idx = record_subjects.c.idx
+        query = sa.select(record_subjects).where(idx >= begin).order_by(idx)
+        self._rows = stream(connection, query)
+        self._next = next(self._rows, None)
 
-class _Merge:
-    """A table in order of position, read along with the records."""
-
-    def __init__(self, rows: Iterator[Any], kind: DamageKind) -> None:
-        self._rows = rows
-        self._kind = kind
-        self._next = next(rows, None)
-
-    def take(self, index: int) -> list[Any]:
-        """The rows of one record."""
-        found = []
-        while self._next is not None and self._next.idx == index:
-            found.append(self._next)
+    def take(self, end: int) -> Mapping[int, Sequence[str]]:
+        """Those of the records up to `end`."""
+        found: dict[int, list[str]] = {}
+        while self._next is not None and isinstance(self._next.idx, int) and self._next.idx < end:
+            found.setdefault(self._next.idx, []).append(self._next.token)
             self._next = next(self._rows, None)
         return found
 
-    def require_end(self) -> None:
-        """Return only if every row belonged to a record. Raises Damaged."""
-        if self._next is not None:
-            raise Damaged(
-                self._kind, f"record {self._next.idx}", "something belongs to it, and it does not exist"
-            )
 
-
-@dataclass(frozen=True, slots=True)
-class _Suspicion:
-    """A record that disagrees with its hash or its tile, and what is damaged if its leaf turns out authentic."""
-
-    index: int
-    damage: Damaged
-
-
-@dataclass(slots=True)
 class _Verification:
-    connection: sa.Connection
-    key: VerifierKey
-    rules: Rules
-    edge: Edge = field(default_factory=Edge.empty)
-    built: dict[tuple[int, int], bytes] = field(default_factory=dict)
-    """Tiles that are not compared yet: those of the transaction under way, and the right edge."""
-    leaf_tile: tuple[int, bytes] = (-1, b"")
-    suspicion: _Suspicion | None = None
+    """One run; `edge` is that of what is verified so far."""
 
-    def run(self, progress: Progress) -> Verified:
+    def __init__(self, connection: sa.Connection, location: str, key: VerifierKey, state: State) -> None:
+        self._connection = connection
+        self._location = location
+        self._key = key
+        self._state = state
+        self._rules = Rules(state.scratch)
+        self.edge = state.start.edge if state.start else Edge.empty()
+        self._checkpoints = 0
+
+    def run(self, jobs: int, progress: Progress) -> Verified:
         self._check_meta()
-        total = (self.connection.scalar(sa.select(sa.func.max(records.c.idx))) or 0) + 1
-        rows = self._stream(sa.select(records).order_by(records.c.idx))
-        besides = [_Merge(self._stream(query), kind) for query, kind in _BESIDES]
-        count, last = 0, None
-        for row in self._stream(sa.select(checkpoints).order_by(checkpoints.c.size)):
-            if last is None and row.size != 0:
-                break
-            self._check_note(row)
-            self._check_transaction(row, rows, besides)
-            count, last = count + 1, row
-            progress(row.size, total)
-        if last is None:
-            raise Damaged(DamageKind.CHECKPOINT, "checkpoint 0", "it is missing")
-        self._check_ends(next(rows, None), besides)
-        self._check_tiles()
-        self._check_storage()
-        return Verified(self.edge.size, self.edge.root, count, last.note.decode())
+        start = self._state.start
+        if start is not None:
+            self._require_extension(start)
+        total = max((self._connection.scalar(sa.select(sa.func.max(records.c.idx))) or 0) + 1, self.edge.size)
+        alone = jobs == 1 or total - self.edge.size <= _ALONE
+        with StorageCheck(self._location, beside=not alone) as storage:
+            for chunk, sound in in_order(check_chunk, self._chunks(), jobs=1 if alone else jobs):
+                self._take(chunk, sound)
+                progress(self.edge.size, total)
+            return self._finish(start, storage)
 
-    def _stream(self, query: sa.Select[Any]) -> Iterator[Any]:
-        return iter(self.connection.execute(query, execution_options={"yield_per": _AT_ONCE}))
+    def _take(self, chunk: Chunk, sound: Sound | None) -> None:
+        if sound is not None and sound.before == self.edge.root:
+            self._rules.check_all(sound.facts)
+            self.edge, self._checkpoints = sound.edge, self._checkpoints + sound.checkpoints
+        else:
+            self._look_again(chunk)
 
     def _check_meta(self) -> None:
-        values = {row.key: row.value for row in self._stream(sa.select(meta))}
-        if values.get("log_key") != self.key.encode():
+        values = {row.key: row.value for row in stream(self._connection, sa.select(meta))}
+        if values.get("log_key") != self._key.encode():
             raise Damaged(DamageKind.KEY, "meta log_key", "the ledger says that it belongs to another key")
         if values.get("schema") != "1":
             raise Damaged(DamageKind.KEY, "meta schema", "the tables are not of version 1")
 
-    def _check_note(self, row: Any) -> None:
-        where = f"checkpoint {row.size}"
-        try:
-            signed = open_checkpoint(bytes(row.note), self.key).checkpoint
-        except (TlogError, TypeError) as error:
-            raise Damaged(DamageKind.CHECKPOINT, where, str(error)) from error
-        if (signed.size, signed.root) != (row.size, row.root):
-            raise Damaged(DamageKind.CHECKPOINT, where, "its note says another size or root than its row")
+    def _require_extension(self, start: Start) -> None:
+        """The ledger must still hold the checkpoint at which the last verification ended."""
+        earlier = Checkpoint(self._key.name, start.size, start.edge.root)
+        newest = self._connection.scalar(sa.select(sa.func.max(checkpoints.c.size)))
+        require_not_behind(earlier, newest or 0)
+        row = self._connection.execute(sa.select(checkpoints).where(checkpoints.c.size == start.size)).first()
+        if row is None:
+            raise Damaged(DamageKind.CHECKPOINT, f"checkpoint {start.size}", "it is missing")
+        check_note(row, self._key)
+        signed = Checkpoint(self._key.name, row.size, row.root)
+        require_extension(earlier, signed, StoredTiles(self._connection))
 
-    def _check_transaction(self, row: Any, rows: Iterator[Any], besides: Sequence[_Merge]) -> None:
-        """The records that a checkpoint adds to the one before: those of one transaction."""
-        begin, at_ms = self.edge.size, 0
-        while self.edge.size < row.size:
-            hashes = []
-            for index in range(self.edge.size, min(row.size, self.edge.size + _AT_ONCE)):
-                record = _require_row(next(rows, None), index)
-                hashes.append(self._check_hash(record))
-                of_record = [each.take(index) for each in besides]
-                if self.suspicion is None:
-                    self._check_content(record, begin, of_record)
-                at_ms = record.at_ms
-            growth = self.edge.append(hashes)
-            self.edge = growth.edge
-            self.built.update(growth.tiles)
-        self._compare_root(row, begin)
-        if row.at_ms != at_ms:
-            raise Damaged(
-                DamageKind.CHECKPOINT, f"checkpoint {row.size}", "its time is not that of its records"
-            )
+    def _chunks(self) -> Iterator[Chunk]:
+        start = self._state.start
+        after = -1 if start is None else start.size
+        size = checkpoints.c.size
+        sizes = (
+            row.size for row in stream(self._connection, sa.select(size).where(size > after).order_by(size))
+        )
+        first = next(sizes, None)
+        if start is None and first != 0:
+            raise Damaged(DamageKind.CHECKPOINT, "checkpoint 0", "it is missing")
+        persons = _Persons(self._connection, max(0, after))
+        count, end = 0, after
+        for end in itertools.chain(() if first is None else (first,), sizes):
+            count += 1
+            if count == _CHUNK_CHECKPOINTS or end - max(0, after) >= _CHUNK_RECORDS:
+                yield Chunk(self._location, self._key, after, end, persons.take(end))
+                count, after = 0, end
+        if count:
+            yield Chunk(self._location, self._key, after, end, persons.take(end))
 
-    def _check_content(self, row: Any, begin: int, besides: Sequence[list[Any]]) -> None:
-        record = read_record(row, begin)
-        reasons, detail, persons, lines = besides
-        check_reasons(row.idx, record, reasons)
-        check_detail(row.idx, record, detail)
-        self.rules.check(row.idx, record)
-        for line in check_batch(row.idx, record, lines, persons):
-            self.rules.check_line(row.idx, record, line)
+    def _look_again(self, chunk: Chunk) -> None:
+        careful = Careful(self._connection, self._key, self._rules, self.edge)
+        careful.run(chunk.after, chunk.end)
+        self.edge, self._checkpoints = careful.edge, self._checkpoints + careful.checkpoints
 
-    def _check_hash(self, row: Any) -> bytes:
-        leaf_hash, tile = hash_leaf(row.leaf), row.idx // TILE_WIDTH
-        if self.leaf_tile[0] != tile:
-            self.leaf_tile = tile, self._stored(0, tile)
-        at = row.idx % TILE_WIDTH * HASH_SIZE
-        if self.suspicion is None and self.leaf_tile[1][at : at + HASH_SIZE] != leaf_hash:
-            damage = Damaged(
-                DamageKind.TILE, f"tile 0/{tile}", f"its hash of record {row.idx} is not the record's"
-            )
-            self.suspicion = _Suspicion(row.idx, damage)
-        if self.suspicion is None and row.leaf_hash != leaf_hash:
-            damage = Damaged(
-                DamageKind.COLUMN, f"record {row.idx}", "its column leaf_hash is not its leaf's hash"
-            )
-            self.suspicion = _Suspicion(row.idx, damage)
-        return leaf_hash
-
-    def _compare_root(self, row: Any, begin: int) -> None:
-        if self.edge.root != row.root:
-            which = (
-                f"record {self.suspicion.index}" if self.suspicion else f"records {begin} to {row.size - 1}"
-            )
-            raise Damaged(DamageKind.RECORD, which, "what it says is not what the log signed there")
-        if self.suspicion:
-            raise self.suspicion.damage
-        for place in [place for place, data in self.built.items() if len(data) == TILE_BYTES]:
-            self._compare_tile(place, self.built.pop(place))
-
-    def _compare_tile(self, place: tuple[int, int], data: bytes) -> None:
-        if self._stored(*place) != data:
-            where = f"tile {place[0]}/{place[1]}"
-            raise Damaged(
-                DamageKind.TILE, where, "it is missing, or does not hold the hashes of the records below"
-            )
-
-    def _stored(self, level: int, index: int) -> bytes:
-        query = sa.select(tiles.c.data).where(tiles.c.level == level, tiles.c.idx == index)
-        data = self.connection.scalar(query)
-        return data if isinstance(data, bytes) else b""
-
-    def _check_ends(self, row: Any, besides: Sequence[_Merge]) -> None:
-        if row is not None:
-            raise Damaged(
-                DamageKind.CHECKPOINT,
-                f"record {row.idx}",
-                "no checkpoint covers it: it was added, or the checkpoint was removed",
-            )
-        for each in besides:
-            each.require_end()
+    def _finish(self, start: Start | None, storage: StorageCheck) -> Verified:
+        size = self.edge.size
+        require_none_beyond(self._connection, size)
+        self._check_tiles()
+        if start is None or start.size < size:
+            require_indexes(self._connection)
+            storage.require_sound()
+        query = sa.select(checkpoints.c.note).where(checkpoints.c.size == size)
+        note = bytes(self._connection.scalars(query).one())
+        begin = start.size if start else 0
+        return Verified(size, self.edge.root, self._checkpoints, note.decode(), Source.LEDGER, begin)
 
     def _check_tiles(self) -> None:
-        for place, data in self.built.items():
-            self._compare_tile(place, data)
-        for row in self._stream(sa.select(tiles.c.level, tiles.c.idx)):
-            if row.level < 0 or row.idx < 0 or not tile_width(row.level, row.idx, self.edge.size):
+        size = self.edge.size
+        for level, data in enumerate(self.edge.tiles):
+            if data:
+                compare_tile(self._connection, (level, size >> 8 * (level + 1)), data)
+        for row in stream(self._connection, sa.select(tiles.c.level, tiles.c.idx)):
+            if row.level < 0 or row.idx < 0 or not tile_width(row.level, row.idx, size):
                 raise Damaged(DamageKind.TILE, f"tile {row.level}/{row.idx}", "the tree has no such tile")
-
-    def _check_storage(self) -> None:
-        present = {row.name for row in self.connection.exec_driver_sql("SELECT name FROM sqlite_master")}
-        for table in METADATA.sorted_tables:
-            for index in table.indexes:
-                if index.name not in present:
-                    raise Damaged(
-                        DamageKind.STORAGE, f"index {index.name}", "it is missing, so searches are not sound"
-                    )
-        (result,) = self.connection.exec_driver_sql("PRAGMA integrity_check(1)").one()
-        if result != "ok":
-            raise Damaged(DamageKind.STORAGE, "the database", str(result))
-
-
-def _require_row(row: Any, index: int) -> Any:
-    if row is None or row.idx != index:
-        raise Damaged(DamageKind.RECORD, f"record {index}", "it is missing, and the log signed one")
-    if not isinstance(row.leaf, bytes):
-        raise Damaged(DamageKind.RECORD, f"record {index}", "it has no leaf")
-    return row

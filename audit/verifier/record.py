@@ -41,7 +41,11 @@ def read_record(row: Any, begin: int) -> AccessRecord:
         raise Damaged(
             DamageKind.CONTENT, where, f"its leaf was written for position {record.base}, not {begin}"
         )
-    for name, expected in zip(INDEX_COLUMNS, index_values(record), strict=True):
+    try:
+        values = index_values(record)
+    except ValueError:
+        raise Damaged(DamageKind.CONTENT, where, "its contract has a version that is no number") from None
+    for name, expected in zip(INDEX_COLUMNS, values, strict=True):
         if getattr(row, name) != expected:
             raise Damaged(DamageKind.COLUMN, where, f"its column {name} is not what its leaf says")
     return record

@@ -20,7 +20,7 @@ class StreamRules:
     def __init__(self, scratch: sqlite3.Connection) -> None:
         self._scratch = scratch
         scratch.execute(
-            "CREATE TABLE streams (exchange TEXT PRIMARY KEY, idx INTEGER, said BLOB, fields BLOB, ended INTEGER) "
+            "CREATE TABLE IF NOT EXISTS streams (exchange TEXT PRIMARY KEY, idx INTEGER, said BLOB, fields BLOB, ended INTEGER) "
             "WITHOUT ROWID"
         )
 

@@ -15,6 +15,7 @@ from audit.ledger.schema import INDEX_COLUMNS
 from audit.record import AccessRecord
 from audit.search.lookup import commit_texts
 from audit.tlog.merkle import hash_leaf
+from audit.verifier import ledger as verifier
 from audit.verifier.damage import Damaged, DamageKind
 from audit.verifier.ledger import verify_ledger
 from tests.unit.audit.ledger_world import KEY, OTHER_KEY, append, control, denial, failure, ledger_in
@@ -48,6 +49,12 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 batch[0] = control("ListRecords", "", change=commitments)
             write(ledger, batch, detail if start == 100 else None)
     return directory / "ledger.db"
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that what is altered lies at the beginning, at the end and in the middle of several chunks."""
+    monkeypatch.setattr(verifier, "_CHUNK_RECORDS", 32)
 
 
 @pytest.fixture
@@ -93,6 +100,7 @@ def test_a_sound_ledger_is_sound(original: Path) -> None:
     seen: list[tuple[int, int]] = []
     found = verify_ledger(f"sqlite:///{original}", KEY.verifier, progress=lambda *done: seen.append(done))
     assert (found.size, found.checkpoints, seen[-1]) == (SIZE, 56, (SIZE, SIZE))
+    assert len(seen) > 5
 
 
 @pytest.mark.parametrize("index", PLACES)
@@ -219,7 +227,8 @@ def test_a_checkpoint_by_another_key_is_named(copy: Path, tmp_path: Path) -> Non
         ("UPDATE record_reasons SET idx = 5 WHERE idx = 4 AND reason = 'NO_CONTRACT'", "record 4"),
         ("INSERT INTO record_reasons VALUES (7, 'NO_CONTRACT')", "record 7"),
         ("INSERT INTO record_reasons VALUES (270, 'NO_CONTRACT')", "record 270"),
-        ("INSERT INTO record_reasons VALUES (-1, 'NO_CONTRACT')", "record 4"),
+        ("INSERT INTO record_reasons VALUES (-1, 'NO_CONTRACT')", "record -1"),
+        ("INSERT INTO record_reasons VALUES (4.5, 'NO_CONTRACT')", "record 4.5"),
     ],
 )
 def test_altered_reasons_are_named(copy: Path, change: str, where: str) -> None:

@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from audit.keys import load_log_key
 from audit.ledger.schema import records
 from audit.record import AccessRecord, Kind
-from audit.verifier.ledger import Verified, verify_ledger
+from audit.verifier.ledger import verify_ledger
+from audit.verifier.result import Verified
 from isthmus.client import Client
 from isthmus.client.values import to_predicate
 from isthmus.identity import Identity

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -296,7 +298,8 @@ def test_an_auditor_finds_a_release_behind_an_invalidation(world: World, contrac
     consent = grant(world, contract)
     move(world, "InvalidateConsent", consent.name)
     use(world, consent)
-    with Rules() as rules, pytest.raises(Damaged, match="InvalidateConsent"):
+    with closing(sqlite3.connect(":memory:")) as scratch, pytest.raises(Damaged, match="InvalidateConsent"):
+        rules = Rules(scratch)
         for index, record in enumerate(world.records()):
             rules.check(index, record)
 

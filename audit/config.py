@@ -28,6 +28,10 @@ from isthmus.subjects import normaliser
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+from audit.http import check_url
+from audit.tiles.address import split_address
+from audit.tlog.cosignature import CosignerKey
+from isthmus.identity import SLUG
 class ServerSettings:
     """Where the service listens and who it is."""
 
@@ -95,4 +99,106 @@ class AuditConfig:
     server: ServerSettings
     ledger: LedgerSettings
     subjects: SubjectSettings
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TileSettings:
+    """Where the log is served as C2SP tiles over HTTP: checkpoint and hashes, to whoever reaches the address.
+
+    Attributes:
+        address: `host:port`; port 0 takes a free one.
+        entries: whether the records themselves are served there too. They are those of all departments, so only
+            on an address that nobody but auditors reaches.
+    """
+
+    address: str
+    entries: bool = False
+
+    def __post_init__(self) -> None:
+        split_address(self.address)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WitnessEntry:
+    """A witness that is asked to cosign: what this deployment calls it, its vkey (type 0x04), and its address."""
+
+    name: str
+    vkey: str
+    url: str
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(SLUG, self.name):
+            raise ValueError("the name of a witness is lower-case letters, digits and -")
+        CosignerKey.parse(self.vkey)
+        check_url(self.url)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WitnessingSettings:
+    """How witnesses are asked.
+
+    Attributes:
+        required: how many of them must cosign a checkpoint for it to count.
+        interval_s: seconds between two rounds.
+        timeout_s: how long one answer may take.
+        ca: the authorities of `https` addresses (PEM); the machine's own unless given.
+    """
+
+    required: int = 1
+    interval_s: float = 60.0
+    timeout_s: float = 10.0
+    ca: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.required < 1:
+            raise ValueError("required must be at least 1")
+        _check_pace(self.interval_s, self.timeout_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimestampSettings:
+    """The timestamp authority (RFC 3161).
+
+    Attributes:
+        authority: what this deployment calls it.
+        url: where it takes requests.
+        roots: the certificates that are trusted to vouch for it (PEM).
+        interval_s: seconds between two timestamps.
+        timeout_s: how long an answer may take.
+        ca: the authorities of an `https` address (PEM); the machine's own unless given.
+    """
+
+    authority: str
+    url: str
+    roots: Path
+    interval_s: float = 3600.0
+    timeout_s: float = 10.0
+    ca: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(SLUG, self.authority):
+            raise ValueError("the name of an authority is lower-case letters, digits and -")
+        check_url(self.url)
+        _check_pace(self.interval_s, self.timeout_s)
+
+
+def _check_pace(interval_s: float, timeout_s: float) -> None:
+    if not 0 < timeout_s <= 60:
+        raise ValueError("timeout_s must be above 0 and at most 60")
+    if not 0 < interval_s <= 86_400:
+        raise ValueError("interval_s must be above 0 and at most 86400")
+
+
     metrics: MetricsSettings | None = None
+    tiles: TileSettings | None = None
+    witnesses: tuple[WitnessEntry, ...] = ()
+    witnessing: WitnessingSettings = field(default_factory=WitnessingSettings)
+    timestamps: TimestampSettings | None = None
+
+    def __post_init__(self) -> None:
+        names = {each.name for each in self.witnesses}
+        keys = {CosignerKey.parse(each.vkey).public_key for each in self.witnesses}
+        if min(len(names), len(keys)) != len(self.witnesses):
+            raise ValueError("each of the witnesses has a name and a key of its own")
+        if self.witnesses and self.witnessing.required > len(self.witnesses):
+            raise ValueError(
+                f"witnessing.required is {self.witnessing.required}, and there are {len(self.witnesses)} witnesses"
+            )

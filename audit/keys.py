@@ -1,9 +1,10 @@
-"""The secrets of the log, each in a file of its own: the key that signs it, and the keys of the subject tokens."""
+"""The keys of logs, witnesses and subject tokens, each in a file of its own."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from audit.tlog.cosignature import CosignerKey, CosignerSigner
 from audit.tlog.errors import NoteError
 from audit.tlog.keys import SignerKey, VerifierKey
 from isthmus.subjects import SubjectTokens
@@ -36,6 +37,30 @@ def load_verifier_key(path: Path) -> VerifierKey:
     """
     try:
         return VerifierKey.parse(_read(path))
+    except NoteError as error:
+        raise KeyFileError(f"{path}: {error}") from None
+
+
+def load_cosigner(path: Path) -> CosignerSigner:
+    """Read the key of a witness, a `PRIVATE+KEY+…` line as `isthmus witness keygen` makes it.
+
+    Raises:
+        KeyFileError: the file is missing, unreadable, or no such key.
+    """
+    try:
+        return CosignerSigner.parse(_read(path))
+    except NoteError as error:
+        raise KeyFileError(f"{path}: {error}") from None
+
+
+def load_cosigner_key(path: Path) -> CosignerKey:
+    """Read a witness's public key, a C2SP vkey of type 0x04.
+
+    Raises:
+        KeyFileError: the file is missing, unreadable, or no such key.
+    """
+    try:
+        return CosignerKey.parse(_read(path))
     except NoteError as error:
         raise KeyFileError(f"{path}: {error}") from None
 

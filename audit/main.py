@@ -17,6 +17,9 @@ from audit.service import AuditService
 from isthmus.access import ControlAuthoriser
 from isthmus.config import load
 from isthmus.identity import Role
+from audit.tiles.app import READ_DEADLINE_S, TileApp
+from audit.timestamps import TimestampError
+from audit.vouching import Vouching
 from isthmus.log import configure, logger
 from isthmus.packaging_guard import ensure_sole_owner
 from isthmus.pki import Credentials, load_credentials
@@ -59,7 +62,10 @@ class AuditServer:
         )
         self._metrics: MetricsServer | None = None
         try:
-            service = AuditService(self.ledger, SubjectIndex(tokens, config.subjects.schemes), clock=clock)
+            self._vouching = _make_vouching(config, self.ledger, clock=clock, registry=registry)
+            self._search = SearchIndex(ledger.search_index or beside(ledger.url), self.ledger.read)
+            subjects = SubjectIndex(tokens, config.subjects.schemes)
+            service = AuditService(self.ledger, subjects, clock=clock, finder=self._search.finder)
             self._server: RunningServer = build_server(
                 services=[Service(service, add_AuditServiceServicer_to_server)],
                 credentials=credentials,
@@ -97,10 +103,16 @@ def run(config: Path, *, environ: Mapping[str, str] | None = None, log_level: st
     """Serve until the process is asked to stop.
 
     Args:
+        self._search.start()
+        self._vouching.start()
         config: `audit.toml`.
         environ: overrides of its keys; the process's environment unless given.
         log_level: DEBUG, INFO, WARNING, ERROR or CRITICAL.
 
+        self._search.stop()
+        self._vouching.stop()
+        if self._tiles:
+            self._tiles.close()
     Raises:
         ConfigError, ForeignPackageError, ValueError: the configuration cannot be used.
         StartError and the other errors of `AuditServer`: it cannot start.
@@ -129,3 +141,12 @@ def _require_audit_role(credentials: Credentials, trust_domain: str) -> None:
         raise StartError(
             f"the certificate is that of {identity.resource}; the audit service needs one of /audit/<name>"
         )
+def _make_vouching(
+    config: AuditConfig, ledger: Ledger, *, clock: Clock, registry: CollectorRegistry
+) -> Vouching:
+    try:
+        return Vouching(config, ledger, clock=clock, registry=registry)
+    except TimestampError as error:
+        raise StartError(str(error)) from error
+
+

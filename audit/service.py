@@ -31,7 +31,8 @@ from audit.search.query import (
 from audit.tlog.errors import TileError
 from audit.tlog.merkle import hash_leaf
 from audit.tlog.proof import TlogProof
-from isthmus.errors import InvalidArgument, NotFound, PermissionDenied, Unimplemented
+from audit.witness.stored import cosigned_note, newest_cosigned
+from isthmus.errors import InvalidArgument, NotFound, PermissionDenied
 from isthmus.names import ExchangeName
 from isthmus.reasons import Reason
 from isthmus.rpc import Caller, caller
@@ -98,7 +99,8 @@ class AuditService(AuditServiceServicer):
         who = caller(context)
         with self._read(who) as connection:
             found = _named(connection, request.name, visible_to(who.identity))
-            head = self._ledger.head(connection)
+            note = cosigned_note(connection, self._ledger.head(connection))
+            cosigned = newest_cosigned(connection)
             hashes = self._ledger.tree(connection).inclusion_proof(found.index, head.size)
         proof = TlogProof(found.index, tuple(hashes), head.note)
         return pb.GetProofResponse(
@@ -110,9 +112,12 @@ class AuditService(AuditServiceServicer):
     ) -> pb.GetCheckpointResponse:
         """Returns the newest signed checkpoint and the log's public key."""
         with self._read(caller(context)) as connection:
-            head = self._ledger.head(connection)
+            # One that witnesses cosigned proves more than one that is newer.
+            head = newest_cosigned(connection, beyond=found.index) or self._ledger.head(connection)
         return pb.GetCheckpointResponse(
-            checkpoint=head.note.decode(), verifier_key=self._ledger.verifier_key.encode()
+            checkpoint=note.decode(),
+            verifier_key=self._ledger.verifier_key.encode(),
+            cosigned_checkpoint=cosigned.note.decode() if cosigned is not None else "",
         )
 
     def GetConsistencyProof(

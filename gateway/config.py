@@ -9,6 +9,7 @@ from typing import Final
 
 from gateway.departments import Node
 from gateway.exchange.train import TrainLimits
+from gateway.independence import IndependenceSection
 from gateway.rulebook import DEFAULT_PACK
 from isthmus.config import load
 from isthmus.identity import SLUG, Identity, Role, require_trust_domain
@@ -32,8 +33,8 @@ class ServerSection:
     key: Path
     ca: Path
     workers: int = 1
-    threads: int = 256
     processors: tuple[int, ...] = ()
+    threads: int = 256
     max_concurrent: int = 1024
     reuse_port: bool = False
     grace_seconds: float = 10.0
@@ -182,6 +183,7 @@ class Config:
     exchange: ExchangeSection = field(default_factory=ExchangeSection)
     limits: LimitsSection = field(default_factory=LimitsSection)
     rules: RulesSection = field(default_factory=RulesSection)
+    independence: IndependenceSection | None = None
     departments: dict[str, DepartmentSection] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -28,11 +28,12 @@ from gateway.exchange.pipeline import Pipeline
 from gateway.exchange.refusal import RecordingAuthoriser
 from gateway.exchange.release import Release
 from gateway.exchange.service import ExchangeService
+from gateway.independence import OutageBudget
 from gateway.limits import RateLimit
 from gateway.load import GatewayError, load_own_credentials, load_rulebook, load_rules, open_ledger
 from gateway.metrics import GatewayMetrics
-from gateway.state.change import Control
 from gateway.processors import keep_to
+from gateway.state.change import Control
 from gateway.state_metrics import StateCollector
 from gateway.stream.make import make_streams
 from gateway.stream.streams import Streams
@@ -83,6 +84,8 @@ class Gateway:
         self._rulebook = load_rulebook(config)
         self.ledger = open_ledger(config, clock=clock, registry=registry, tends=tends)
         try:
+            self._budget = self._make_budget()
+            self._rules = replace(self._rules, budget=self._budget)
             if tends:
                 StateCollector(self.ledger, clock, rulebook=self._rulebook).register(registry)
                 OverdueCollector(self.ledger, clock, registry)
@@ -116,6 +119,8 @@ class Gateway:
         except OSError as error:
             raise GatewayError(f"metrics cannot be served at {host}:{port}: {error.strerror}") from error
         self._running = True
+        if self._budget is not None:
+            self._budget.start()
         self._network.start()
         self._streams.start()
         self._departments.start()
@@ -133,9 +138,17 @@ class Gateway:
             self._streams.close(grace)
             self._network.close(grace)
         self._departments.close()
+        if self._budget is not None:
+            self._budget.stop()
         self.ledger.close()
         if self._metrics_server is not None:
             self._metrics_server.close()
+
+    def _make_budget(self) -> OutageBudget | None:
+        section = self._config.independence
+        if section is None:
+            return None
+        return OutageBudget(section, self.ledger, clock=self._clock, registry=self._registry)
 
     def _make_departments(self) -> Departments:
         return Departments(
@@ -279,6 +292,7 @@ def run(config: Path, *, environ: Mapping[str, str], log_level: str = "INFO") ->
     if loaded.server.workers > 1:
         supervise(loaded, log_level=log_level)
     else:
+        keep_to(loaded.server.processors)
         serve(loaded, process_registry())
 
 
@@ -292,7 +306,6 @@ def process_registry() -> CollectorRegistry:
 
 def serve(
     config: Config,
-        keep_to(loaded.server.processors)
     registry: CollectorRegistry,
     *,
     tends: bool = True,

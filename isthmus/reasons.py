@@ -51,6 +51,7 @@ class Reason(IntEnum):
     DEADLINE_EXCEEDED = 82
     CANCELLED = 83
     GATEWAY_DENIED = 84
+    LEDGER_UNWITNESSED = 85
     INVALID_ARGUMENT = 90
     NOT_FOUND = 91
     ALREADY_EXISTS = 92
@@ -78,6 +79,7 @@ _OTHER_THAN_DENIED: Final[Mapping[Reason, grpc.StatusCode]] = {
     Reason.DEADLINE_EXCEEDED: grpc.StatusCode.DEADLINE_EXCEEDED,
     Reason.CANCELLED: grpc.StatusCode.CANCELLED,
     Reason.GATEWAY_DENIED: grpc.StatusCode.UNAVAILABLE,
+    Reason.LEDGER_UNWITNESSED: grpc.StatusCode.UNAVAILABLE,
     Reason.INVALID_ARGUMENT: grpc.StatusCode.INVALID_ARGUMENT,
     Reason.NOT_FOUND: grpc.StatusCode.NOT_FOUND,
     Reason.ALREADY_EXISTS: grpc.StatusCode.ALREADY_EXISTS,

@@ -7,6 +7,8 @@ from isthmus.errors import AlreadyExists, Unavailable
 from isthmus.reasons import Reason
 
 
+_MANUAL: Final = "step by step: When the ledger refuses to start, docs/operator.md"
+
 class LedgerUnavailable(Unavailable):
     """The records could not be made durable; nothing was written that anybody was told of. Trying again may help."""
 
@@ -20,7 +22,7 @@ class LedgerRefused(LedgerUnavailable):
     """The ledger cannot be trusted, and trying again will not help: a person has to look."""
 
     def __init__(self, cause: str) -> None:
-        super().__init__(cause, retry_after=None)
+        super().__init__(f"{cause} ({_MANUAL})", retry_after=None)
 
 
 class LedgerRolledBack(LedgerRefused):

@@ -113,6 +113,29 @@ checkpoints: Final = sa.Table(
     sa.Column("at_ms", sa.BigInteger, nullable=False),
 )
 
+cosignatures: Final = sa.Table(
+    "cosignatures",
+    METADATA,
+    sa.Column("size", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("witness", sa.Text, primary_key=True),
+    sa.Column("line", sa.Text, nullable=False),
+    sa.Column("at_ms", sa.BigInteger, nullable=False),
+    sa.Index("cosignatures_witness", "witness", "size"),
+    sqlite_with_rowid=False,
+)
+"""What witnesses signed about checkpoints (`audit.witness.stored`): whole signature lines, ending in a newline."""
+
+timestamps: Final = sa.Table(
+    "timestamps",
+    METADATA,
+    sa.Column("size", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("authority", sa.Text, primary_key=True),
+    sa.Column("response", sa.LargeBinary, nullable=False),
+    sa.Column("at_ms", sa.BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""RFC 3161 timestamps of checkpoints (`audit.timestamps.stored`): the authority's whole response, DER."""
+
 # Nonces and free text. A row may be deleted at any time: the leaf holds only a commitment to it.
 details: Final = sa.Table(
     "details",

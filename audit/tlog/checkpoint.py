@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from audit.tlog.errors import CheckpointError
 from audit.tlog.keys import SignerKey, VerifierKey
 from audit.tlog.merkle import EMPTY_ROOT, HASH_SIZE, MAX_SIZE
-from audit.tlog.note import Note, open_note, sign_note
+from audit.tlog.note import Note, NoteKey, open_note, sign_note
 from audit.tlog.text import decode_base64, encode_base64, parse_decimal
 
 _CONTROL = re.compile(r"[\x00-\x1f]")
@@ -94,7 +94,7 @@ def sign_checkpoint(checkpoint: Checkpoint, signer: SignerKey) -> bytes:
 
 
 def open_checkpoint(
-    data: bytes, log_key: VerifierKey, *, witnesses: Collection[VerifierKey] = ()
+    data: bytes, log_key: VerifierKey, *, witnesses: Collection[NoteKey] = ()
 ) -> SignedCheckpoint:
     """Return the checkpoint in `data` if the log that owns `log_key` vouches for it.
 

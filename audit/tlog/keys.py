@@ -12,8 +12,8 @@ from audit.tlog.errors import NoteError
 from audit.tlog.text import decode_base64, encode_base64
 
 MAX_NAME_BYTES = 1024
+PRIVATE_PREFIX = "PRIVATE+KEY+"
 _ED25519 = b"\x01"
-_PRIVATE = "PRIVATE+KEY+"
 _MAX_KEY_CHARS = 2 * MAX_NAME_BYTES
 
 
@@ -37,8 +37,7 @@ class VerifierKey:
         check_name(self.name)
         if len(self.public_key) != 32:
             raise NoteError("an Ed25519 public key is 32 bytes")
-        digest = sha256(self.name.encode() + b"\n" + _ED25519 + self.public_key).digest()
-        object.__setattr__(self, "key_id", digest[:4])
+        object.__setattr__(self, "key_id", key_id_of(self.name, _ED25519 + self.public_key))
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -47,9 +46,9 @@ class VerifierKey:
         Raises:
             NoteError: malformed, of another type than Ed25519, or with a key id that is not its own.
         """
-        name, key_id, public_key = _split_key(text)
+        name, key_id, public_key = split_key(text, kind=_ED25519)
         key = cls(name, public_key)
-        _check_key_id(key, key_id)
+        check_key_id(key.name, key.key_id, claimed=key_id)
         return key
 
     def encode(self) -> str:
@@ -103,17 +102,15 @@ class SignerKey:
         Raises:
             NoteError: malformed, of another type than Ed25519, or with a key id that is not its own.
         """
-        if not text.startswith(_PRIVATE):
-            raise NoteError(f"a signer key starts with {_PRIVATE}")
-        name, key_id, seed = _split_key(text.removeprefix(_PRIVATE))
+        name, key_id, seed = split_private_key(text, kind=_ED25519)
         key = cls.from_seed(name, seed)
-        _check_key_id(key.verifier, key_id)
+        check_key_id(key.verifier.name, key.verifier.key_id, claimed=key_id)
         return key
 
     def encode(self) -> str:
         """Write the private key. The text is secret: it belongs in a file only its owner can read."""
         verifier, seed = self.verifier, self._private.private_bytes_raw()
-        return f"{_PRIVATE}{verifier.name}+{verifier.key_id.hex()}+{encode_base64(_ED25519 + seed)}"
+        return f"{PRIVATE_PREFIX}{verifier.name}+{verifier.key_id.hex()}+{encode_base64(_ED25519 + seed)}"
 
     def sign(self, message: bytes) -> bytes:
         """The 64-byte signature over `message`."""
@@ -136,8 +133,22 @@ def check_name(name: str) -> None:
         raise NoteError("a key name holds no spaces, control characters or plus signs")
 
 
-def _split_key(text: str) -> tuple[str, str, bytes]:
-    # No error here quotes the text: a private key pasted in the wrong place must not reach a log.
+def key_id_of(name: str, typed_key: bytes) -> bytes:
+    """The 4 bytes by which a signature names its key; `typed_key` is the type byte and the public key."""
+    return sha256(name.encode() + b"\n" + typed_key).digest()[:4]
+
+
+def split_key(text: str, *, kind: bytes) -> tuple[str, str, bytes]:
+    """The name, the claimed key id and the key material of `<name>+<key id>+<base64 of the type byte and the material>`.
+
+    Args:
+        text: the key.
+        kind: the type byte that it must have.
+
+    Raises:
+        NoteError: malformed or of another type. It never quotes the text: a private key that was pasted in the wrong
+            place must not reach a log.
+    """
     parts = text.split("+", 2) if len(text) <= _MAX_KEY_CHARS else []
     if len(parts) != 3:
         raise NoteError("a note key is <name>+<key id>+<base64 key>")
@@ -145,11 +156,19 @@ def _split_key(text: str) -> tuple[str, str, bytes]:
         material = decode_base64(parts[2])
     except ValueError as error:
         raise NoteError("the key material is not base64") from error
-    if material[:1] != _ED25519:
-        raise NoteError("the key is not an Ed25519 note key (type byte 0x01)")
+    if material[:1] != kind:
+        raise NoteError(f"the key is not an Ed25519 key of type byte 0x{kind.hex()}")
     return parts[0], parts[1], material[1:]
 
 
-def _check_key_id(key: VerifierKey, claimed: str) -> None:
-    if not hmac.compare_digest(key.key_id.hex().encode(), claimed.encode("utf-8", "replace")):
-        raise NoteError(f"the key id does not belong to the key named {key.name}")
+def split_private_key(text: str, *, kind: bytes) -> tuple[str, str, bytes]:
+    """As `split_key`, of a private key, whose material is its seed. Raises NoteError."""
+    if not text.startswith(PRIVATE_PREFIX):
+        raise NoteError(f"a signer key starts with {PRIVATE_PREFIX}")
+    return split_key(text.removeprefix(PRIVATE_PREFIX), kind=kind)
+
+
+def check_key_id(name: str, key_id: bytes, *, claimed: str) -> None:
+    """Return only if `claimed` is `key_id` in hex. Raises NoteError."""
+    if not hmac.compare_digest(key_id.hex().encode(), claimed.encode("utf-8", "replace")):
+        raise NoteError(f"the key id does not belong to the key named {name}")

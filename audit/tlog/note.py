@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from audit.tlog.errors import NoteError
 from audit.tlog.keys import SignerKey, VerifierKey, check_name
@@ -15,7 +16,22 @@ MAX_SIGNATURES = 100
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
 _DASH = "\u2014 "
 
-__all__ = ["Note", "Signature", "SignerKey", "VerifierKey", "open_note", "sign_note"]
+__all__ = ["Note", "NoteKey", "Signature", "SignerKey", "VerifierKey", "open_note", "sign_note", "split_note"]
+
+
+class NoteKey(Protocol):
+    """A public key of any type: a log's own, or a witness's (`audit.tlog.cosignature`). Equal keys are the same key."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def key_id(self) -> bytes: ...
+
+    def verify(self, message: bytes, signature: bytes) -> None:
+        """Return only if `signature` is this key's over the text of a note. Raises NoteError."""
+
+    def __hash__(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +67,7 @@ class Note:
     signatures: tuple[Signature, ...]
     others: tuple[Signature, ...]
 
-    def signed_by(self, key: VerifierKey) -> bool:
+    def signed_by(self, key: NoteKey) -> bool:
         """Whether `key`, which MUST be one the note was opened with, vouches for the text."""
         return any((key.name, key.key_id) == (line.name, line.key_id) for line in self.signatures)
 
@@ -82,7 +98,7 @@ def sign_note(text: str, *signers: SignerKey) -> bytes:
     return note
 
 
-def open_note(data: bytes, keys: Collection[VerifierKey]) -> Note:
+def open_note(data: bytes, keys: Collection[NoteKey]) -> Note:
     """Return the note in `data` if at least one of `keys` vouches for it.
 
     Signatures by other keys are ignored. One invalid signature that claims a known key rejects the note, even
@@ -95,7 +111,7 @@ def open_note(data: bytes, keys: Collection[VerifierKey]) -> Note:
     Raises:
         NoteError: malformed, not vouched for, wrongly signed, or two of `keys` share a name and an id.
     """
-    text, signatures = _parse(data)
+    text, signatures = split_note(data)
     known = {(key.name, key.key_id): key for key in keys}
     if len(known) != len(set(keys)):
         raise NoteError("two different trusted keys share a name and a key id; remove one of them")
@@ -113,7 +129,12 @@ def open_note(data: bytes, keys: Collection[VerifierKey]) -> Note:
     return Note(text, tuple(verified.values()), tuple(others))
 
 
-def _parse(data: bytes) -> tuple[str, tuple[Signature, ...]]:
+def split_note(data: bytes) -> tuple[str, tuple[Signature, ...]]:
+    """The text of a note, with its final newline, and its signatures, of which nothing is verified.
+
+    Raises:
+        NoteError: malformed or too large.
+    """
     if len(data) > MAX_NOTE_BYTES:
         raise NoteError(f"a note is at most {MAX_NOTE_BYTES} bytes")
     try:

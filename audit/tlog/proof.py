@@ -7,7 +7,7 @@ from audit.tlog.checkpoint import SignedCheckpoint, open_checkpoint
 from audit.tlog.errors import ProofError
 from audit.tlog.keys import VerifierKey
 from audit.tlog.merkle import HASH_SIZE, MAX_SIZE, hash_leaf, verify_inclusion
-from audit.tlog.note import MAX_NOTE_BYTES
+from audit.tlog.note import MAX_NOTE_BYTES, NoteKey
 from audit.tlog.text import decode_base64, encode_base64, parse_decimal
 
 FILE_SUFFIX = ".tlog-proof"
@@ -72,7 +72,7 @@ class TlogProof:
         return "\n".join(lines).encode("ascii") + b"\n\n" + self.checkpoint
 
     def verify(
-        self, entry: bytes, log_key: VerifierKey, *, witnesses: Collection[VerifierKey] = ()
+        self, entry: bytes, log_key: VerifierKey, *, witnesses: Collection[NoteKey] = ()
     ) -> SignedCheckpoint:
         """Return the checkpoint only if `entry` is in its tree at `index` and the log vouches for it.
 
@@ -92,7 +92,7 @@ class TlogProof:
 
 
 def verify_proof(
-    data: bytes, entry: bytes, log_key: VerifierKey, *, witnesses: Collection[VerifierKey] = ()
+    data: bytes, entry: bytes, log_key: VerifierKey, *, witnesses: Collection[NoteKey] = ()
 ) -> SignedCheckpoint:
     """Read a `.tlog-proof` file and verify it, as `TlogProof.parse` and `TlogProof.verify`.
 

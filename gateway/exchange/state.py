@@ -14,6 +14,7 @@ from gateway.consents.states import effective_state as consent_state
 from gateway.contracts.states import effective_state as contract_state
 from gateway.denylist import denied
 from gateway.exchange.item import Asked, Mode
+from gateway.independence import OutageBudget
 from gateway.policy.engine import PolicyEngine, Ruling
 from gateway.policy.facts import BreakGlass, ConsentFacts, ContractFacts, DatasetFacts, Facts, select_consent
 from gateway.quotas import Counter, Limit, Use, consent_limit, limits, read_usage, used_up
@@ -74,13 +75,15 @@ class View:
 class Rules:
     """What turns state into decisions: the policy, the subject keys and the deployment's clock offset from UTC.
 
-    `certificate` is the thumbprint of the gateway's own: one that was denied decides nothing any more.
+    `certificate` is the thumbprint of the gateway's own: one that was denied decides nothing any more. `budget` is None
+    where the log may go without outside witnesses.
     """
 
     policy: PolicyEngine
     tokens: SubjectTokens
     offset: timedelta = timedelta(0)
     certificate: str = ""
+    budget: OutageBudget | None = None
 
 
 @dataclass(slots=True)
@@ -156,8 +159,11 @@ def read_world(
         nodes: thumbprints of provider certificates to look up in the denylist too.
 
     Raises:
-        Unavailable: GATEWAY_DENIED, the gateway's own certificate is on the denylist.
+        Unavailable: GATEWAY_DENIED, the gateway's own certificate is on the denylist; or LEDGER_UNWITNESSED, the outage
+            budget is spent.
     """
+    if rules.budget is not None:
+        rules.budget.require(now)
     struck = denied(conn, {each.certificate for each in asked} | {*nodes, rules.certificate})
     if rules.certificate in struck:
         raise Unavailable(Reason.GATEWAY_DENIED, _GATEWAY_DENIED)

@@ -12,6 +12,13 @@ from typing import Annotated, Any, Final, Self
 import typer
 
 from isthmus.cli.audit_batch import batch_line, check_line
+from isthmus.cli.audit_count import count
+from isthmus.cli.audit_export import export
+from isthmus.cli.audit_rebuild import rebuild_index
+from isthmus.cli.audit_reconcile import reconcile
+from isthmus.cli.audit_tiles import export_tiles
+from isthmus.cli.audit_verify import verify
+from isthmus.cli.audit_witness import consistent, cosignatures, timestamps
 from isthmus.cli.connection import connect
 from isthmus.cli.inputs import subject as read_subject
 from isthmus.cli.output import Json, Limit, document, print_facts, print_json, print_table
@@ -135,14 +142,23 @@ def proof(
 
 
 @app.command()
-def checkpoint(context: typer.Context, as_json: Json = False) -> None:
+def checkpoint(
+    context: typer.Context,
+    cosigned: Annotated[
+        bool, typer.Option("--cosigned", help="The newest one that a witness cosigned.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Print the newest signed checkpoint, to be kept outside the reach of whoever runs the log."""
     with connect(context, audit=True) as client:
         found = client.audit.checkpoint()
     if as_json:
         print_json(document(found))
         return
-    typer.echo(found.checkpoint, nl=False)
+    if cosigned and not found.cosigned_checkpoint:
+        typer.echo("refused: no witness has cosigned a checkpoint of this log", err=True)
+        raise typer.Exit(EXIT_REFUSED)
+    typer.echo(found.cosigned_checkpoint if cosigned else found.checkpoint, nl=False)
 
 
 @app.command()
@@ -170,6 +186,11 @@ def verify(
     ledger: Annotated[
         str, typer.Argument(help="The database file, or sqlite:/// and its path; a copy will do.")
     ],
+app.command()(export)
+app.command("export-tiles")(export_tiles)
+app.command("consistent")(consistent)
+app.command("cosignatures")(cosignatures)
+app.command("timestamps")(timestamps)
     vkey: Annotated[
         Path,
         typer.Option(

@@ -82,6 +82,7 @@ REMEDIES: Final[Mapping[Reason, str]] = {
     Reason.DEADLINE_EXCEEDED: "try again, or allow more time: --deadline",
     Reason.CANCELLED: "try again",
     Reason.GATEWAY_DENIED: "ask at another gateway; the operator of this one must give it a new certificate",
+    Reason.LEDGER_UNWITNESSED: "tell the operator: the log's witnesses or its timestamp authority must answer again",
     Reason.INVALID_ARGUMENT: "correct what is named above",
     Reason.NOT_FOUND: "check the name; you may also lack the right to see it",
     Reason.ALREADY_EXISTS: "choose another name",

@@ -19,6 +19,7 @@ from gateway.denylist import deny_certificate
 from gateway.load import GatewayError, open_ledger
 from gateway.main import run, utc_now
 from gateway.policy.engine import PolicyInvalid
+from isthmus.cli.keys import write_new
 from isthmus.cli.output import Json
 from isthmus.config import ConfigError
 from isthmus.errors import IsthmusError
@@ -76,9 +77,9 @@ def init(
     try:
         key = SignerKey.generate(origin)
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write(directory / "log.key", key.encode(), _SECRET)
-        _write(directory / "log.pub", key.verifier.encode(), _PUBLIC)
-        _write(directory / "subject-1.key", secrets.token_hex(32), _SECRET)
+        write_new(directory / "log.key", key.encode(), _SECRET)
+        write_new(directory / "log.pub", key.verifier.encode(), _PUBLIC)
+        write_new(directory / "subject-1.key", secrets.token_hex(32), _SECRET)
     except NoteError as error:
         raise typer.BadParameter(str(error), param_hint="ORIGIN") from error
     except OSError as error:
@@ -143,12 +144,3 @@ def dry_run(
         dry_run_policy(load_config(config, environ=os.environ), additions, since=since, as_json=as_json)
     except (ConfigError, PolicyInvalid, IsthmusError, OSError, ValueError) as error:
         raise _refuse(error) from error
-
-
-def _write(path: Path, text: str, mode: int) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        os.fchmod(file.fileno(), mode)
-        file.write(text + "\n")
-        file.flush()
-        os.fsync(file.fileno())

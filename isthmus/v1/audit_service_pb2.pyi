@@ -434,19 +434,25 @@ class GetCheckpointResponse(_message.Message):
 
     CHECKPOINT_FIELD_NUMBER: _builtins.int
     VERIFIER_KEY_FIELD_NUMBER: _builtins.int
+    COSIGNED_CHECKPOINT_FIELD_NUMBER: _builtins.int
     checkpoint: _builtins.str
     """The C2SP signed checkpoint."""
     verifier_key: _builtins.str
     """The log's public key, a C2SP vkey."""
+    cosigned_checkpoint: _builtins.str
+    """The newest checkpoint that a witness cosigned, with the lines of all witnesses that did; empty when none was. It may be
+    older than `checkpoint`, never newer.
+    """
     def __init__(
         self,
         *,
         checkpoint: _builtins.str = ...,
         verifier_key: _builtins.str = ...,
+        cosigned_checkpoint: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "verifier_key", b"verifier_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "cosigned_checkpoint", b"cosigned_checkpoint", "verifier_key", b"verifier_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -846,7 +852,7 @@ class ReportContractResponse(_message.Message):
 
     @_builtins.property
     def counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordCount]:
-        """On the first page: the exchanges by decision, purpose and month."""
+        """On the first page: the exchanges by decision, purpose and month (UTC), the most frequent first; at most 200."""
 
     def __init__(
         self,
@@ -980,18 +986,22 @@ class ReportDepartmentUseResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     USES_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
+    truncated: _builtins.bool
+    """Whether there are more lines than fit."""
     @_builtins.property
     def uses(self) -> _containers.RepeatedCompositeFieldContainer[Global___DepartmentUse]:
-        """A line for each provider, dataset, contract and purpose, the most used first."""
+        """A line for each provider, dataset, contract and purpose, the most used first; at most 1000."""
 
     def __init__(
         self,
         *,
         uses: _abc.Iterable[Global___DepartmentUse] | None = ...,
+        truncated: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["uses", b"uses"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["truncated", b"truncated", "uses", b"uses"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1094,18 +1104,26 @@ class ReportAnomaliesResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ANOMALIES_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def anomalies(self) -> _containers.RepeatedCompositeFieldContainer[Global___Anomaly]:
         """The anomalies, the most unusual first; at most 1000."""
+
+    @_builtins.property
+    def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What could not be judged, in plain words: too little history, a year that the calendar does not know, anomalies that
+        did not fit.
+        """
 
     def __init__(
         self,
         *,
         anomalies: _abc.Iterable[Global___Anomaly] | None = ...,
+        notes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["anomalies", b"anomalies"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anomalies", b"anomalies", "notes", b"notes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

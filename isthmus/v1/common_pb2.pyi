@@ -507,7 +507,9 @@ class Receipt(_message.Message):
     checkpoint: _builtins.str
     """A signed C2SP checkpoint that covers the record."""
     provider_receipt: _builtins.str
-    """The provider's signed receipt over the rows it returned (JWS); empty when the provider was not asked."""
+    """The provider's signed receipt over the rows it returned (JWS); of a batch one for each part that the provider was
+    asked for, a line each. Empty when the provider was not asked.
+    """
     def __init__(
         self,
         *,

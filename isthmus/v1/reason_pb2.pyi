@@ -104,6 +104,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """The caller gave up."""
     REASON_GATEWAY_DENIED: _Reason.ValueType  # 84
     """The certificate of this gateway itself was denied; it exchanges nothing more."""
+    REASON_LEDGER_UNWITNESSED: _Reason.ValueType  # 85
+    """Nobody outside has vouched for the log for longer than this deployment allows; nothing was released."""
     REASON_INVALID_ARGUMENT: _Reason.ValueType  # 90
     """A field of the request is missing, malformed or out of bounds; the BadRequest detail names it."""
     REASON_NOT_FOUND: _Reason.ValueType  # 91
@@ -216,6 +218,8 @@ REASON_CANCELLED: Reason.ValueType  # 83
 """The caller gave up."""
 REASON_GATEWAY_DENIED: Reason.ValueType  # 84
 """The certificate of this gateway itself was denied; it exchanges nothing more."""
+REASON_LEDGER_UNWITNESSED: Reason.ValueType  # 85
+"""Nobody outside has vouched for the log for longer than this deployment allows; nothing was released."""
 REASON_INVALID_ARGUMENT: Reason.ValueType  # 90
 """A field of the request is missing, malformed or out of bounds; the BadRequest detail names it."""
 REASON_NOT_FOUND: Reason.ValueType  # 91

@@ -19,19 +19,23 @@ schemes = { "cn.resident-id" = ["strip", "upper"] }
 
 [metrics]
 port = 9102
+
+[tiles]
+address = "127.0.0.1:8446"
 """
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from isthmus.subjects import normaliser
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 from audit.http import check_url
 from audit.tiles.address import split_address
 from audit.tlog.cosignature import CosignerKey
 from isthmus.identity import SLUG
+from isthmus.subjects import normaliser
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
     """Where the service listens and who it is."""
 
@@ -55,12 +59,15 @@ class LedgerSettings:
         url: `sqlite:///` and a path; an absolute one unless all processes share a working directory.
         log_key: the file of the signing key.
         pin: the file that keeps the newest checkpoint, outside the database's volume and backup.
+        search_index: the file in which the audit service keeps what searches need; the database's path and `.search`
+            unless given. It may be deleted at any time.
         commit_timeout_s: how long a transaction may take.
     """
 
     url: str
     log_key: Path
     pin: Path | None = None
+    search_index: Path | None = None
     commit_timeout_s: float = 5.0
 
     def __post_init__(self) -> None:
@@ -92,13 +99,6 @@ class MetricsSettings:
     port: int = 9102
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditConfig:
-    """All of `audit.toml`."""
-
-    server: ServerSettings
-    ledger: LedgerSettings
-    subjects: SubjectSettings
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TileSettings:
     """Where the log is served as C2SP tiles over HTTP: checkpoint and hashes, to whoever reaches the address.
@@ -187,6 +187,13 @@ def _check_pace(interval_s: float, timeout_s: float) -> None:
         raise ValueError("interval_s must be above 0 and at most 86400")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditConfig:
+    """All of `audit.toml`."""
+
+    server: ServerSettings
+    ledger: LedgerSettings
+    subjects: SubjectSettings
     metrics: MetricsSettings | None = None
     tiles: TileSettings | None = None
     witnesses: tuple[WitnessEntry, ...] = ()

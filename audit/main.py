@@ -9,17 +9,20 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
-from audit.config import AuditConfig
+from audit.config import AuditConfig, TileSettings
+from audit.http_server import HttpServer
 from audit.keys import load_log_key, load_subject_tokens
 from audit.ledger import Ledger
+from audit.search.index import SearchIndex
 from audit.search.lookup import SubjectIndex
+from audit.search.store import beside
 from audit.service import AuditService
-from isthmus.access import ControlAuthoriser
-from isthmus.config import load
-from isthmus.identity import Role
 from audit.tiles.app import READ_DEADLINE_S, TileApp
 from audit.timestamps import TimestampError
 from audit.vouching import Vouching
+from isthmus.access import ControlAuthoriser
+from isthmus.config import load
+from isthmus.identity import Role
 from isthmus.log import configure, logger
 from isthmus.packaging_guard import ensure_sole_owner
 from isthmus.pki import Credentials, load_credentials
@@ -61,6 +64,7 @@ class AuditServer:
             commit_timeout=ledger.commit_timeout_s,
         )
         self._metrics: MetricsServer | None = None
+        self._tiles: HttpServer | None = None
         try:
             self._vouching = _make_vouching(config, self.ledger, clock=clock, registry=registry)
             self._search = SearchIndex(ledger.search_index or beside(ledger.url), self.ledger.read)
@@ -78,7 +82,11 @@ class AuditServer:
             )
             if config.metrics:
                 self._metrics = metrics_server(registry, config.metrics.host, config.metrics.port)
+            if config.tiles:
+                self._tiles = _serve_tiles(config.tiles, self.ledger)
         except BaseException:
+            if self._metrics:
+                self._metrics.close()
             self.ledger.close()
             raise
 
@@ -87,32 +95,42 @@ class AuditServer:
         """The port it listens on."""
         return self._server.port
 
+    @property
+    def tile_port(self) -> int | None:
+        """The port of the tile server; None when there is none."""
+        return self._tiles.port if self._tiles else None
+
     def start(self) -> None:
         """Accept calls."""
         self._server.start()
+        self._search.start()
+        self._vouching.start()
 
     def stop(self, grace: float = 5.0) -> None:
         """Let calls under way end within `grace` seconds, and close the ledger."""
         self._server.stop(grace)
+        self._search.stop()
+        self._vouching.stop()
+        if self._tiles:
+            self._tiles.close()
         if self._metrics:
             self._metrics.close()
         self.ledger.close()
+
+
+def _serve_tiles(config: TileSettings, ledger: Ledger) -> HttpServer:
+    app = TileApp(lambda: ledger.read(deadline_s=READ_DEADLINE_S), entries=config.entries)
+    return HttpServer(config.address, app, name="tile server")
 
 
 def run(config: Path, *, environ: Mapping[str, str] | None = None, log_level: str = "INFO") -> None:
     """Serve until the process is asked to stop.
 
     Args:
-        self._search.start()
-        self._vouching.start()
         config: `audit.toml`.
         environ: overrides of its keys; the process's environment unless given.
         log_level: DEBUG, INFO, WARNING, ERROR or CRITICAL.
 
-        self._search.stop()
-        self._vouching.stop()
-        if self._tiles:
-            self._tiles.close()
     Raises:
         ConfigError, ForeignPackageError, ValueError: the configuration cannot be used.
         StartError and the other errors of `AuditServer`: it cannot start.
@@ -135,12 +153,6 @@ def run(config: Path, *, environ: Mapping[str, str] | None = None, log_level: st
         server.stop()
 
 
-def _require_audit_role(credentials: Credentials, trust_domain: str) -> None:
-    identity = credentials.identity(trust_domain)
-    if identity.role is not Role.AUDIT:
-        raise StartError(
-            f"the certificate is that of {identity.resource}; the audit service needs one of /audit/<name>"
-        )
 def _make_vouching(
     config: AuditConfig, ledger: Ledger, *, clock: Clock, registry: CollectorRegistry
 ) -> Vouching:
@@ -150,3 +162,9 @@ def _make_vouching(
         raise StartError(str(error)) from error
 
 
+def _require_audit_role(credentials: Credentials, trust_domain: str) -> None:
+    identity = credentials.identity(trust_domain)
+    if identity.role is not Role.AUDIT:
+        raise StartError(
+            f"the certificate is that of {identity.resource}; the audit service needs one of /audit/<name>"
+        )

@@ -18,12 +18,12 @@ from audit.record import AccessRecord, Kind
 from audit.reports.words import in_words, to_message
 from audit.search.access import visible_to
 from audit.search.lookup import Lookup, SubjectIndex, record_lookup
+from audit.search.count import count_records
+from audit.search.find import PAGE_BYTES, Finder, Search
 from audit.search.query import (
     Condition,
     Found,
-    compile_filter,
     is_denied,
-    newest_first,
     of_subject,
     oldest_first,
     one_of_exchange,
@@ -40,8 +40,6 @@ from isthmus.rpc.paging import cursor_of, next_page_token, page_size
 from isthmus.v1 import audit_service_pb2 as pb
 from isthmus.v1.audit_service_pb2_grpc import AuditServiceServicer
 
-_PAGE_BYTES: Final = 1 << 20
-"""Leaves in one answer: with the members that repeat their content they stay below a message's 4 MiB."""
 _RECORDS: Final = "records/"
 
 
@@ -53,41 +51,54 @@ class AuditService(AuditServiceServicer):
         subjects: finds the tokens of a person.
         clock: returns the present time, UTC-aware.
     """
+        finder: finds records; by reading the ledger unless given.
 
-    def __init__(self, ledger: Ledger, subjects: SubjectIndex, *, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        subjects: SubjectIndex,
+        *,
+        clock: Callable[[], datetime],
+        finder: Finder | None = None,
+    ) -> None:
         self._ledger = ledger
         self._subjects = subjects
         self._clock = clock
 
+        self._finder = finder or Finder(None)
     def ListRecords(
         self, request: pb.ListRecordsRequest, context: grpc.ServicerContext
     ) -> pb.ListRecordsResponse:
         """Lists records, newest first; the search is recorded before they are shown."""
         who, received = caller(context), self._clock()
-        conditions, size = (
-            [*visible_to(who.identity), compile_filter(request.filter)],
-            page_size(request.page_size),
-        )
-        token = ""
-        if request.HasField("subject"):
-            if not request.reason.strip():
-                raise InvalidArgument(
-                    "reason", "is required with subject: say why you search for this person"
-                )
-            token, tokens = self._subjects.find(request.subject)
-            conditions.append(of_subject(tokens))
-        before = _cursor(request, parts=1)
+        search, token = self._search(who, request)
+        before, size = _cursor(request, parts=1), page_size(request.page_size)
         with self._read(who) as connection:
-            found = newest_first(connection, conditions, before=before[0] if before else None, limit=size + 1)
-            page, more = _page(found, size)
-        response = pb.ListRecordsResponse(records=[to_message(each.index, each.leaf) for each in page])
-        if more:
-            response.next_page_token = next_page_token(request, (page[-1].index,))
+            page = self._finder.page(connection, search, before=before[0] if before else None, limit=size)
+        response = pb.ListRecordsResponse(records=[to_message(each.index, each.leaf) for each in page.found])
+        if page.next is not None:
+            response.next_page_token = next_page_token(request, (page.next,))
         texts = {"filter": request.filter, "reason": request.reason}
         self._record(who, "ListRecords", received, texts=texts, token=token, found=len(page))
         return response
 
     def GetRecord(self, request: pb.GetRecordRequest, context: grpc.ServicerContext) -> pb.GetRecordResponse:
+    def CountRecords(
+        self, request: pb.CountRecordsRequest, context: grpc.ServicerContext
+    ) -> pb.CountRecordsResponse:
+        """Counts records by what they hold; the count is recorded before it is shown."""
+        who, received = caller(context), self._clock()
+        search, token = self._search(who, request)
+        limit, deadline_s = page_size(request.page_size), self._remaining(who)
+        with self._read(who) as connection:
+            counts = count_records(
+                self._finder, connection, search, by=request.by, limit=limit, deadline_s=deadline_s
+            )
+        texts = {"filter": request.filter, "by": ",".join(request.by), "reason": request.reason}
+        self._record(who, "CountRecords", received, texts=texts, token=token, found=counts.total)
+        lines = [pb.RecordCount(values=values, count=count) for values, count in counts.lines]
+        return pb.CountRecordsResponse(counts=lines, total=counts.total, truncated=counts.truncated)
+
         """Returns one record."""
         who = caller(context)
         with self._read(who) as connection:
@@ -168,6 +179,17 @@ class AuditService(AuditServiceServicer):
 
     @contextmanager
     def _read(self, who: Caller) -> Iterator[sa.Connection]:
+    def _search(
+        self, who: Caller, request: pb.ListRecordsRequest | pb.CountRecordsRequest
+    ) -> tuple[Search, str]:
+        """What a request looks for, and the current token of the person that it is about, if any."""
+        if not request.HasField("subject"):
+            return Search(who.identity, request.filter), ""
+        if not request.reason.strip():
+            raise InvalidArgument("reason", "is required with subject: say why you search for this person")
+        token, tokens = self._subjects.find(request.subject)
+        return Search(who.identity, request.filter, tokens), token
+
         try:
             with self._ledger.read(deadline_s=self._remaining(who)) as connection:
                 if is_denied(connection, who.thumbprint):
@@ -216,7 +238,7 @@ def _named(connection: sa.Connection, name: str, conditions: list[Condition]) ->
 
 def _page(found: Iterable[Found], size: int) -> tuple[list[Found], bool]:
     page: list[Found] = []
-    room = _PAGE_BYTES
+    room = PAGE_BYTES
     for each in islice(found, size + 1):
         room -= len(each.leaf)
         if page and (len(page) == size or room < 0):

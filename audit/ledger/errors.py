@@ -2,12 +2,13 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Final
 
 from isthmus.errors import AlreadyExists, Unavailable
 from isthmus.reasons import Reason
 
-
 _MANUAL: Final = "step by step: When the ledger refuses to start, docs/operator.md"
+
 
 class LedgerUnavailable(Unavailable):
     """The records could not be made durable; nothing was written that anybody was told of. Trying again may help."""
@@ -31,9 +32,9 @@ class LedgerRolledBack(LedgerRefused):
     def __init__(self, size: int, pinned: int) -> None:
         super().__init__(
             f"it holds {size} records, but its pinned checkpoint covers {pinned}: an old copy of the database was "
-            "put back, or its newest part is lost. Restore the copy that reaches the pinned checkpoint. If that is "
-            "lost for good, keep the pin as evidence, report the gap to the auditors, and begin a new log with a "
-            "new key"
+            "put back, perhaps without its -wal file, or its newest part is lost. Restore the copy that reaches the "
+            "pinned checkpoint. If that is lost for good, keep the pin as evidence, report the gap to the auditors, and "
+            "begin a new log with a new key"
         )
 
 
@@ -44,7 +45,7 @@ class LedgerUnpinned(LedgerRefused):
         super().__init__(
             f"it holds {size} records, but there is no pin at {pin}, so an old copy would go unnoticed. Copy the pin "
             "of another process of this ledger there, or a checkpoint that an auditor kept (`isthmus audit "
-            "checkpoint` prints one)"
+            "checkpoint` prints one); never one made from this database"
         )
 
 
@@ -66,6 +67,16 @@ class LedgerDamaged(LedgerRefused):
         super().__init__(
             f"{what}. Do not append to it. Run `isthmus audit verify` on a copy, and restore a backup that the "
             "pinned checkpoint agrees with"
+        )
+
+
+class IndexDamaged(LedgerRefused):
+    """What finds records contradicts them; the records themselves may be sound."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"its index is damaged: {what}. Stop whatever uses the ledger, run `isthmus audit rebuild-index` on it, "
+            "which makes every index anew from the records, and start again"
         )
 
 

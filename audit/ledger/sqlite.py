@@ -45,6 +45,11 @@ _OUTSIDE = _TEMPORARY | {
     sqlite3.SQLITE_INTERRUPT,
 }
 
+_MEND: Final = (
+    "stop whatever uses it and run `isthmus audit rebuild-index` on it, which makes every index anew from the records, or "
+    "says that the damage is elsewhere"
+)
+
 
 class SqliteStore:
     """The connections to one database file.
@@ -139,6 +144,8 @@ class SqliteStore:
         """What prevents the database from working, in words; None for an error of the statement itself."""
         cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
         code = getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        if code == sqlite3.SQLITE_CORRUPT:
+            return f"{cause}; {_MEND}"
         return str(cause) if code in _OUTSIDE else None
 
     def close(self) -> None:

@@ -1,5 +1,6 @@
 """What of the trail a caller may see. Who may call which method is in `isthmus.access`."""
 
+from audit.search.plan import Either, Except, Matching, Plan, exactly
 from audit.search.query import Condition, about_nobody, of_department
 from isthmus.identity import Identity
 from isthmus.names import DepartmentName
@@ -16,3 +17,12 @@ def visible_to(identity: Identity) -> list[Condition]:
     if identity.department is None:
         return []
     return [of_department(str(DepartmentName(identity.department))), about_nobody()]
+
+
+def seen_by(identity: Identity) -> list[Plan]:
+    """The same, of the columns of a run."""
+    if identity.department is None:
+        return []
+    own = (exactly(str(DepartmentName(identity.department))),)
+    part = Either((Matching("consumer", own), Matching("provider", own)))
+    return [part, Except(Matching("of_person", (exactly("true"),)))]

@@ -56,6 +56,7 @@ class Lookup:
         texts: what the caller wrote, by name (`filter`, `reason`). Free text may name a person, so the log holds
             a salted commitment to each; text and nonce are erasable detail.
         subject_token: the person it was about.
+        resource: the contract or department it was about.
         found: how many records it showed.
     """
 
@@ -63,6 +64,7 @@ class Lookup:
     action: str
     texts: Mapping[str, str]
     subject_token: str = ""
+    resource: str = ""
     found: int = 0
 
 
@@ -83,6 +85,7 @@ def record_lookup(ledger: Ledger, lookup: Lookup, *, received: datetime, deadlin
         row_count=lookup.found,
         trace_id=lookup.caller.trace_id,
         action=lookup.action,
+        resource=lookup.resource,
         change=commitments,
     )
     ledger.transact(lambda tx: tx.append(record, detail=detail), deadline_s=deadline_s)

@@ -16,7 +16,7 @@ from audit.ledger.schema import is_decision, record_reasons, record_subjects, re
 from audit.record import Kind, milliseconds
 from audit.search.filter import And, Expression, Not, Or, Restriction, parse_filter, refuse
 from isthmus.errors import InvalidArgument
-from isthmus.names import ContractName, DatasetName, DepartmentName, ExchangeName
+from isthmus.names import ContractName, DatasetName, DepartmentName, ExchangeName, SystemName
 from isthmus.reasons import Reason
 
 Condition = sa.ColumnElement[bool]
@@ -36,7 +36,7 @@ _ORDERED: Final[Mapping[str, Callable[[sa.ColumnElement[int], int], Condition]]]
         ":": lambda column, value: column == value,
     }
 )
-_ENUMS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+ENUMS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
         "kind": tuple(Kind),
         "decision": ("ALLOW", "DENY", "ERROR"),
@@ -44,22 +44,24 @@ _ENUMS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "legal_basis": ("CONSENT", "LEGAL_OBLIGATION", "PUBLIC_TASK", "VITAL_INTEREST", "CONTRACT"),
         "reason": tuple(reason.name for reason in Reason if reason),
         "stream": ("OPEN", "ENDED"),
+        "emergency": ("true", "false"),
     }
 )
 _PREFIXES: Final[Mapping[str, str]] = MappingProxyType(
-    {name: f"{'RECORD_' if name == 'kind' else ''}{name.upper()}_" for name in _ENUMS}
+    {name: f"{'RECORD_' if name == 'kind' else ''}{name.upper()}_" for name in ENUMS}
 )
-_NAMES: Final[Mapping[str, Callable[[str], object]]] = MappingProxyType(
+NAMES: Final[Mapping[str, Callable[[str], object]]] = MappingProxyType(
     {
         "consumer": lambda text: DepartmentName.parse(text, field="filter"),
         "provider": lambda text: DepartmentName.parse(text, field="filter"),
         "dataset": lambda text: DatasetName.parse(text, field="filter"),
         "contract": lambda text: ContractName.parse(text, field="filter"),
         "exchange": lambda text: ExchangeName.parse(text, field="filter"),
+        "system": lambda text: SystemName.parse(text, field="filter"),
     }
 )
 _TEXTS: Final = ("purpose", "case_reference", "caller", "subject_token", "action", "resource")
-FIELDS: Final = (*_NAMES, *_TEXTS, *_ENUMS, "index", "time")
+FIELDS: Final = (*NAMES, *_TEXTS, *ENUMS, "index", "time")
 """What a filter may name."""
 
 
@@ -71,20 +73,47 @@ class Found:
     leaf: bytes
 
 
-def compile_filter(text: str) -> Condition:
+def compile_filter(text: str, *, correlated: bool = False) -> Condition:
     """The condition that a filter puts on `records`.
+
+    Args:
+        text: the filter.
+        correlated: ask beside each record for its reasons and persons: for conditions on few records, where all the
+            records that hold a reason would be too many to list.
 
     Raises:
         InvalidArgument: the filter cannot be read, or compares a field with what it cannot hold.
     """
     expression = parse_filter(text)
-    return sa.true() if expression is None else _compile(expression)
+    return sa.true() if expression is None else compile_expression(expression, correlated=correlated)
 
 
-def of_subject(tokens: Collection[str]) -> Condition:
-    """The records about one person, by the tokens of all key epochs; batches in which the person is one of many too."""
-    batches = sa.select(record_subjects.c.idx).where(record_subjects.c.token.in_(list(tokens)))
-    return sa.or_(records.c.subject_token.in_(list(tokens)), records.c.idx.in_(batches))
+def compile_expression(expression: Expression, *, correlated: bool = False) -> Condition:
+    """As `compile_filter`, of a filter that was read."""
+    match expression:
+        case And(terms):
+            return sa.and_(*(compile_expression(each, correlated=correlated) for each in terms))
+        case Or(terms):
+            return sa.or_(*(compile_expression(each, correlated=correlated) for each in terms))
+        case Not(term):
+            return sa.not_(compile_expression(term, correlated=correlated))
+        case Restriction():
+            return _restrict(expression, correlated=correlated)
+
+
+def of_subject(tokens: Collection[str], *, correlated: bool = False) -> Condition:
+    """The records about one person, by the tokens of all key epochs; batches in which the person is one of many too.
+    `correlated` as for `compile_filter`."""
+    among = record_subjects.c.token.in_(list(tokens))
+    batches = _belongs(record_subjects, among, correlated=correlated)
+    return sa.or_(records.c.subject_token.in_(list(tokens)), batches)
+
+
+def _belongs(table: sa.Table, condition: Condition, *, correlated: bool) -> Condition:
+    """The records to which a row of the table belongs that fulfils the condition."""
+    if correlated:
+        return sa.exists().where(table.c.idx == records.c.idx, condition)
+    return records.c.idx.in_(sa.select(table.c.idx).where(condition))
 
 
 def of_department(department: str) -> Condition:
@@ -148,73 +177,98 @@ def _select(conditions: Sequence[Condition], bound: Sequence[Condition]) -> sa.S
     return sa.select(records.c.idx, records.c.leaf).where(*conditions, *bound)
 
 
-def _compile(expression: Expression) -> Condition:
-    match expression:
-        case And(terms):
-            return sa.and_(*map(_compile, terms))
-        case Or(terms):
-            return sa.or_(*map(_compile, terms))
-        case Not(term):
-            return sa.not_(_compile(term))
-        case Restriction():
-            return _restrict(expression)
-
-
-def _restrict(each: Restriction) -> Condition:
+def _restrict(each: Restriction, *, correlated: bool) -> Condition:
     if each.field not in FIELDS:
         raise refuse(each.position, f"there is no such field; there are {', '.join(FIELDS)}")
     if each.field in ("index", "time"):
         column = records.c.idx if each.field == "index" else records.c.at_ms
-        return _ORDERED[each.operator](column, (_index if each.field == "index" else _time)(each))
+        return _ORDERED[each.operator](column, number_of(each))
     if each.operator not in ("=", "!=", ":"):
         raise refuse(each.position, f"{each.field} has no order; compare it with =, != or :")
-    found = _equal(each)
+    found = _equal(each, correlated=correlated)
     return sa.not_(found) if each.operator == "!=" else found
 
 
-def _equal(each: Restriction) -> Condition:
-    if each.field in _ENUMS:
-        return _enum(each)
-    if each.field in _NAMES:
+def _equal(each: Restriction, *, correlated: bool) -> Condition:
+    if each.field in ENUMS:
+        return _enum(each, correlated=correlated)
+    if each.field in NAMES:
         return _named(each)
     if each.field == "subject_token" and each.operator != ":" and each.value:
-        return of_subject([each.value])
+        return of_subject([each.value], correlated=correlated)
     if each.field == "resource" and each.operator != ":" and each.value:
         return _resource(each.value)
     column = records.c[each.field]
     return column.contains(each.value, autoescape=True) if each.operator == ":" else column == each.value
 
 
-def _enum(each: Restriction) -> Condition:
-    value = each.value.removeprefix(_PREFIXES[each.field])
-    if value not in _ENUMS[each.field]:
-        raise refuse(each.position, f"{each.field} is one of {', '.join(_ENUMS[each.field])}")
+def _enum(each: Restriction, *, correlated: bool) -> Condition:
+    value = enum_value(each)
     if each.field == "reason":
-        return records.c.idx.in_(sa.select(record_reasons.c.idx).where(record_reasons.c.reason == value))
+        return _belongs(record_reasons, record_reasons.c.reason == value, correlated=correlated)
     if each.field == "stream":
         return _stream(ended=value == "ENDED")
+    if each.field == "emergency":
+        return _EMERGENCY if value == "true" else ~_EMERGENCY
     return records.c[each.field] == value
+
+
+def enum_value(each: Restriction) -> str:
+    """What a restriction of a field with few possible values asks for. Raises InvalidArgument."""
+    value = each.value.removeprefix(_PREFIXES[each.field])
+    if value not in ENUMS[each.field]:
+        raise refuse(each.position, f"{each.field} is one of {', '.join(ENUMS[each.field])}")
+    return value
+
+
+_EMERGENCY: Final = sa.and_(is_decision, sa.func.instr(records.c.leaf, b'"emergency":"') > 0)
+"""No column says it. In canonical JSON these bytes are that member of the record: inside a text its quotes are escaped."""
+
+
+def has_end() -> Condition:
+    """The records of an exchange whose stream has ended."""
+    end = records.alias()
+    return sa.exists().where(
+        end.c.kind == sa.literal_column("'STREAM_END'"), end.c.exchange == records.c.exchange
+    )
 
 
 def _stream(*, ended: bool) -> Condition:
     """The records that opened streams: those that have an end, or those that have none (yet, or cut off by a crash)."""
-    end = records.alias()
-    closing = sa.exists().where(
-        end.c.kind == sa.literal_column("'STREAM_END'"), end.c.exchange == records.c.exchange
-    )
     opening = sa.and_(is_decision, records.c.mode == "STREAM", records.c.decision == "ALLOW")
-    return sa.and_(opening, closing if ended else ~closing)
+    return sa.and_(opening, has_end() if ended else ~has_end())
 
 
 def _named(each: Restriction) -> Condition:
-    try:
-        name = _NAMES[each.field](each.value)
-    except InvalidArgument as error:
-        raise refuse(each.position, f"{each.field} {error.violations[0].description}") from None
+    name = named_value(each)
     if isinstance(name, ContractName):
         same = records.c.contract == str(name.base)
         return same if name.version is None else sa.and_(same, records.c.version == name.version)
+    if isinstance(name, SystemName):
+        return records.c.caller.like(f"spiffe://%{system_path(name)}")
     return by_exchange(str(name)) if each.field == "exchange" else records.c[each.field] == str(name)
+
+
+def named_value(each: Restriction) -> object:
+    """The name that a restriction asks for. Raises InvalidArgument."""
+    try:
+        return NAMES[each.field](each.value)
+    except InvalidArgument as error:
+        raise refuse(each.position, f"{each.field} {error.violations[0].description}") from None
+
+
+def system_path(name: SystemName) -> str:
+    """How the SPIFFE ID of a system ends."""
+    return f"/department/{name.department}/system/{name.system}"
+
+
+def number_of(each: Restriction) -> int:
+    """The position that a restriction of `index` names, or the milliseconds since 1970 of one of `time`.
+
+    Raises:
+        InvalidArgument: it names none.
+    """
+    return _index(each) if each.field == "index" else _time(each)
 
 
 def _index(each: Restriction) -> int:

@@ -181,11 +181,12 @@ def report(
     print_table(("INDEX", "WHAT HAPPENED"), ((str(each.record.index), each.summary) for each in accesses))
 
 
-@app.command()
-def verify(
-    ledger: Annotated[
-        str, typer.Argument(help="The database file, or sqlite:/// and its path; a copy will do.")
-    ],
+app.command("count")(count)
+app.command("rebuild-index")(rebuild_index)
+app.command("verify")(verify)
+app.command("reconcile")(reconcile)
+app.command("batch-line")(batch_line)
+app.command("check-line")(check_line)
 app.command()(export)
 app.command("export-tiles")(export_tiles)
 app.command("consistent")(consistent)

@@ -30,3 +30,7 @@ class Bar:
     def advance(self, count: int = 1) -> None:
         """So many more are done."""
         self._bar.update(self._task, advance=count)
+
+    def reach(self, done: int, total: int) -> None:
+        """So many of so many are done."""
+        self._bar.update(self._task, completed=done, total=total)

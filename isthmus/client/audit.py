@@ -8,6 +8,7 @@ from isthmus.client.values import SubjectLike, to_subject
 from isthmus.errors import InvalidArgument
 from isthmus.v1 import audit_service_pb2 as pb
 from isthmus.v1.audit_service_pb2 import (
+    CountRecordsResponse,
     ExportRecordsResponse,
     GetCheckpointResponse,
     GetConsistencyProofResponse,
@@ -24,6 +25,15 @@ def _records(filter_: str, subject: SubjectLike | None, reason: str, page_size: 
     if subject is not None:
         request.subject.CopyFrom(to_subject(subject))
     return Listing(path(_SERVICE, "ListRecords"), request, lambda response: response.records)
+
+
+def _count(
+    filter_: str, by: Sequence[str], subject: SubjectLike | None, reason: str, page_size: int
+) -> Call[CountRecordsResponse]:
+    request = pb.CountRecordsRequest(filter=filter_, by=by, reason=reason, page_size=page_size)
+    if subject is not None:
+        request.subject.CopyFrom(to_subject(subject))
+    return Call(path(_SERVICE, "CountRecords"), request, lambda response: response)
 
 
 def _record(name: str) -> Call[Record]:
@@ -73,6 +83,26 @@ class Audit:
         """Yields records, newest first; with `subject` only those about it, and then `reason` is required."""
         return self._transport.pages(_records(filter_, subject, reason, page_size))
 
+    def count(
+        self,
+        filter_: str = "",
+        *,
+        by: Sequence[str] = (),
+        subject: SubjectLike | None = None,
+        reason: str = "",
+        page_size: int = 0,
+    ) -> CountRecordsResponse:
+        """Returns how many records there are by what they hold, the most frequent first.
+
+        Args:
+            filter_: which records.
+            by: at most three of what a filter may name, or `hour`, `day` and `month`; nothing counts all.
+            subject: only records about this person; then `reason` is required.
+            reason: why; recorded.
+            page_size: at most so many lines; 0 means 50.
+        """
+        return self._transport.run(_count(filter_, by, subject, reason, page_size))
+
     def record(self, name: str) -> Record:
         """Returns `exchanges/{uuid}` or `records/{index}`. Raises NotFound."""
         return self._transport.run(_record(name))
@@ -118,6 +148,18 @@ class AsyncAudit:
     ) -> AsyncIterator[Record]:
         """As `Audit.records`."""
         return self._transport.pages(_records(filter_, subject, reason, page_size))
+
+    async def count(
+        self,
+        filter_: str = "",
+        *,
+        by: Sequence[str] = (),
+        subject: SubjectLike | None = None,
+        reason: str = "",
+        page_size: int = 0,
+    ) -> CountRecordsResponse:
+        """As `Audit.count`."""
+        return await self._transport.run(_count(filter_, by, subject, reason, page_size))
 
     async def record(self, name: str) -> Record:
         """As `Audit.record`."""

@@ -141,6 +141,8 @@ def test_a_value_reaches_the_database_as_a_parameter_only(field: str, value: str
         ("dataset = departments/a", "datasets/{dataset}"),
         ("contract = x", "contracts/{contract}"),
         ("exchange = exchanges/1", "exchanges/{uuid}"),
+        ("emergency = yes", "emergency is one of true, false"),
+        ("system = departments/a", "systems/{system}"),
         ("index > -1", "whole number"),
         ("index = 9999999999999999999", "whole number"),
         ("index = ١", "whole number"),
@@ -175,6 +177,8 @@ def test_every_field_has_a_use() -> None:
         "exchange": "exchanges/01a209c9-b5bc-764f-96c7-f488ff7ebc42",
         "mode": "MODE_QUERY",
         "kind": "CONTROL",
+        "system": "departments/a/systems/s",
+        "emergency": "true",
     }
     samples |= {"reason": "REASON_NO_CONTRACT", "legal_basis": "CONSENT", "stream": "OPEN"}
     for field in FIELDS:

@@ -66,7 +66,9 @@ class Network:
     def close(self, grace: float) -> bool:
         """Lets everybody aboard arrive within `grace` seconds; returns whether all did."""
         deadline = time.monotonic() + grace
-        # The train of the unknown first: it may still hand exchanges over to the others.
+        # All at once: one that is slow must not take the time of the others.
+        for train in self._trains.values():
+            train.shut()
         arrived = [train.close(max(0.0, deadline - time.monotonic())) for train in self._trains.values()]
         return all(arrived)
 

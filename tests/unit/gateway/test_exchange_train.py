@@ -21,13 +21,23 @@ from isthmus.v1.common_pb2 import Receipt
 START = datetime(2026, 3, 1, tzinfo=UTC)
 ANSWER = Answer(True, None, 0, Receipt())  # type: ignore[arg-type]
 
+LONG = 60.0
+"""Seconds that no test would wait for."""
+SOON = 20.0
 
-def exchange(name: str = "exchanges/a", *, contract: str = "contracts/x", request: bytes = b"") -> Exchange:
+
+def exchange(
+    name: str = "exchanges/a",
+    *,
+    contract: str = "contracts/x",
+    consumer: str = "departments/va",
+    request: bytes = b"",
+) -> Exchange:
     asked = Asked(
         caller="spiffe://data.example/department/va/system/s",
         certificate="00",
         system="departments/va/systems/s",
-        consumer="departments/va",
+        consumer=consumer,
         mode=Mode.QUERY,
         contract=contract,
         purpose="p",
@@ -109,6 +119,52 @@ def test_too_many_are_sent_away_but_those_who_change_trains_are_not() -> None:
     assert train.close(10) and len(station.trips) == 2
 
 
+def test_a_crowd_of_one_consumer_neither_fills_the_platform_nor_delays_another() -> None:
+    station = Station()
+    train = running(station.run, waiting=8, aboard=2)
+    station.open.clear()
+    train.board(exchange("crowd/0"))
+    assert station.busy.wait(10)
+    for number in range(1, 6):
+        train.board(exchange(f"crowd/{number}"))
+    with pytest.raises(ResourceExhausted, match="6 exchanges of departments/va wait"):
+        train.board(exchange("crowd/6"))
+    other = exchange("other/0", consumer="departments/tax")
+    train.board(other)
+    station.open.set()
+    assert other.wait(10) is ANSWER
+    assert train.close(10)
+    assert station.trips == [
+        ["crowd/0"],
+        ["crowd/1", "other/0"],
+        ["crowd/2", "crowd/3"],
+        ["crowd/4", "crowd/5"],
+    ]
+
+
+def test_a_line_that_is_slow_to_close_takes_no_time_from_the_others() -> None:
+    held, free = threading.Event(), threading.Event()
+
+    def journey(station: str, aboard: Sequence[Exchange]) -> None:
+        for each in aboard:
+            if not station:
+                assert network.transfer(each, "", "departments/slow")
+                continue
+            held.set()
+            assert free.wait(10)
+            each.answer(ANSWER)
+
+    network = Network(["departments/slow", "departments/fast"], journey, TrainLimits())
+    network.start()
+    stuck = exchange()
+    network.board(stuck)
+    assert held.wait(10)
+    assert not network.close(0.2)
+    assert not network._trains["departments/fast"]._thread.is_alive()
+    free.set()
+    assert network.close(10) and stuck.wait(10) is ANSWER
+
+
 def test_closing_lets_those_who_wait_arrive_and_takes_no_more() -> None:
     station = Station()
     train = running(station.run)
@@ -184,24 +240,19 @@ def test_whoever_leaves_first_decides_what_the_caller_hears() -> None:
     assert error.value.exchange == failed.name
 
 
-LONG = 60.0
-"""Seconds that no test would wait for."""
-SOON = 20.0
-
-
 class Line:
     """A train whose journeys take as long as the test says, by a clock of its own."""
 
     def __init__(self, linger_s: float) -> None:
         self.left: SimpleQueue[int] = SimpleQueue()
         self.arrive = threading.Semaphore(0)
-        self._time = 0.0
-        self.train = Train("line", self._run, TrainLimits(linger_s=linger_s), clock=lambda: self._time)
+        self.time = 0.0
+        self.train = Train("line", self._run, TrainLimits(linger_s=linger_s), clock=lambda: self.time)
 
     def _run(self, aboard: Sequence[Exchange]) -> None:
         self.left.put(len(aboard))
         assert self.arrive.acquire(timeout=SOON)
-        self._time += 1000.0
+        self.time += 1000.0
 
     def board(self, count: int) -> None:
         for number in range(count):
@@ -222,7 +273,7 @@ class Line:
     def _back(self) -> bool:
         """Whether the train has come back, and waits for the next who board."""
         with self.train._changed:
-            return self.train._aboard == 0
+            return not self.train._aboard
 
 
 @pytest.fixture
@@ -259,6 +310,13 @@ def test_a_train_waits_for_most_of_those_whom_the_one_before_has_brought_back(
     line.board(8)
     assert line.left.get(timeout=SOON) == 8
     assert waits == [(8, LONG)]
+
+
+def test_who_comes_to_an_idle_department_waits_for_nobody(line: Line) -> None:
+    line.travel(10)
+    line.time += 2 * LONG
+    line.board(1)
+    assert line.left.get(timeout=SOON) == 1
 
 
 def test_after_a_journey_of_few_nobody_waits_for_anybody(line: Line) -> None:

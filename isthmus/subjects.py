@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import re
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -126,6 +126,11 @@ def subject_commitment(nonce: bytes, scheme: str, identifier: str) -> str:
 
     Args:
         nonce: 32 random bytes, kept outside the ledger.
+def epochs(tokens: Iterable[str]) -> set[str]:
+    """The key epochs of tokens."""
+    return {token.partition(".")[0] for token in tokens}
+
+
         scheme: the identifier scheme.
         identifier: the canonical identifier.
     """

@@ -130,6 +130,7 @@ _CHANGED: Final = sa.select(records.c.subject_token).where(
     records.c.contract == sa.bindparam("of_contract"),
     records.c.idx >= sa.bindparam("since"),
     records.c.kind == Kind.CONTROL.value,
+    records.c.subject_token != "",
 )
 
 

@@ -6,17 +6,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from prometheus_client import CollectorRegistry
 
 from audit.ledger import LedgerUnavailable
 from audit.verifier.ledger import verify_ledger
 from gateway.batch.consents import Said, given_by
+from gateway.config import SubjectsSection
 from gateway.denylist import deny_certificate
+from gateway.main import Gateway
 from isthmus.errors import Cancelled, DeadlineExceeded, Denied, IsthmusError, Reason, Unavailable
 from isthmus.status import from_rpc_error
 from isthmus.terms import rfc3339, terms_to_document
@@ -86,6 +90,30 @@ def test_a_narrower_consent_given_on_the_way_counts_at_once(world: World) -> Non
     answer = meanwhile(world, narrow, [resident(each) for each in range(3)])
     assert answer.decisions() == "ADA" and answer.reasons(1) == ["CONSENT_MODE"]
     verify_ledger(world.config.ledger.url, world.gateway.ledger.verifier_key)
+
+
+def test_a_narrower_consent_filed_under_a_key_that_this_gateway_has_not_got_counts_at_once(
+    world: World,
+) -> None:
+    """While the subject keys are changed, one gateway after the other."""
+    contract = world.agree(modes=MODES)
+    for each in range(2):
+        world.consent(contract, resident=resident(each), modes=("BATCH",))
+    secret = world.folder / "secrets" / "subject-2.key"
+    secret.write_text("22" * 32)
+    keys = SubjectsSection(keys={**world.config.subjects.keys, "2": secret}, current=2)
+    config = replace(world.config, subjects=keys)
+    other = Gateway(config, clock=now, registry=CollectorRegistry())
+    other.start()
+
+    def narrow() -> None:
+        with world.talking_to(other):
+            world.consent(contract, resident=resident(1), modes=("QUERY",))
+
+    try:
+        assert meanwhile(world, narrow, [resident(0), resident(1)]).decisions() == "AD"
+    finally:
+        other.stop()
 
 
 def test_a_consent_that_ends_by_the_clock_on_the_way_drops_its_subject(

@@ -1,9 +1,9 @@
 """A process of its own that appends to a ledger and says on standard output what was acknowledged.
 
-    python -m tests.faults.ledger_worker <directory> <trains> [limited | unprivileged | crowd | queue]
+    python -m tests.faults.ledger_worker <directory> <trains> [limited | unprivileged | crowd | volume | pin-volume]
 
 One JSON object a line: the positions and leaf hashes of a commit, or the error that refused it. A crowd is four
-processes at once, a queue twenty, one after the other; each says its process id first.
+processes at once. A volume is mounted, so that needs a namespace of its own; it has so many KiB.
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
+import subprocess
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,12 +22,14 @@ from audit.ledger import Ledger, LedgerUnavailable
 from tests.unit.audit.ledger_world import failure, ledger_in
 
 _ROOM = 200_000
+_MANY = 1000
 _PATIENCE = 60
 
 
 def say(**members: object) -> None:
     """One line, in one system call: those of several processes must not mix, nor a kill cut one off."""
-    os.write(1, f"{json.dumps(members)}\n".encode())
+    # Not `write`, which is what tests make fail.
+    os.writev(1, [f"{json.dumps(members)}\n".encode()])
 
 
 def train(ledger: Ledger, number: int) -> bool:
@@ -78,11 +83,49 @@ def limited(directory: Path) -> None:
         assert train(ledger, number)
 
 
+def on_full_volume(directory: Path, size: int, *, pin_only: bool) -> None:
+    """Append until a small volume is full, and when there is room again, all with one ledger; keep its files."""
+    volume = directory / "volume"
+    volume.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}k", "none", str(volume)], check=True)
+    ballast = volume / "ballast"
+    ballast.write_bytes(bytes(_ROOM))
+    with ledger_in(directory if pin_only else volume, pin=volume / "pin") as ledger:
+        number = 0
+        while number < _MANY and train(ledger, number):
+            number += 1
+            if pin_only:
+                fill(volume / "more")
+        assert not any(train(ledger, number) for _ in range(3))
+        assert not restarted(directory if pin_only else volume, volume / "pin", number)
+        say(readable=ledger.newest().size)
+        ballast.unlink()
+        assert all(train(ledger, more) for more in range(number, number + 3))
+    for file in volume.glob("[!bmv]*"):
+        shutil.copy(file, directory)
+
+
+def restarted(directory: Path, pin: Path, number: int) -> bool:
+    """Whether a ledger that is opened now, beside the other, acknowledges a train."""
+    try:
+        with ledger_in(directory, pin=pin) as ledger:
+            return train(ledger, number)
+    except LedgerUnavailable as error:
+        say(refused=type(error).__name__, message=error.message)
+        return False
+
+
+def fill(path: Path) -> None:
+    """Leave no room on the volume."""
+    with suppress(OSError), path.open("ab", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+
+
 def child(directory: Path, trains: int) -> int:
     """Begin a process of the crowd; returns its id."""
     pid = os.fork()
     if pid == 0:
-        say(born=os.getpid())
         run(directory, trains)
         os._exit(0)
     return pid
@@ -93,13 +136,12 @@ def main(directory: str, trains: str, mode: str = "") -> None:
     if mode == "limited":
         limited(Path(directory))
         return
+    if mode in ("volume", "pin-volume"):
+        on_full_volume(Path(directory), int(trains), pin_only=mode == "pin-volume")
+        return
     if mode == "crowd":
         pids = [child(Path(directory), int(trains)) for _ in range(4)]
         sys.exit(any(os.waitpid(pid, 0)[1] for pid in pids))
-    if mode == "queue":
-        for _ in range(20):
-            os.waitpid(child(Path(directory), int(trains)), 0)
-        return
     if mode == "unprivileged":
         os.setgid(65534)
         os.setuid(65534)

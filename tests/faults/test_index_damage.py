@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -151,6 +152,71 @@ def test_persons_of_erased_lines_are_still_found(home: Path) -> None:
     assert rebuild_index(str(home)).lost == 0
     assert sql(home, f"SELECT token FROM record_subjects WHERE idx = {index}") == persons != []
     assert verify_ledger(str(home), KEY.verifier).size == RECORDS
+
+
+def erase_lines(home: Path, *, most: int) -> list[int]:
+    """Empties the lines of some batches, as an erasure does; returns which."""
+    rows = sql(home, f"SELECT idx, part, lines FROM batch_lines ORDER BY idx LIMIT {most}")
+    with closing(sqlite3.connect(home)) as connection, connection:
+        for index, part, lines in rows:
+            assert isinstance(lines, bytes) and isinstance(index, int)
+            empty = b"\n" * lines.count(b"\n")
+            connection.execute(
+                "UPDATE batch_lines SET lines = ? WHERE idx = ? AND part = ?", (empty, index, part)
+            )
+    return sorted({index for index, _, _ in rows if isinstance(index, int)})
+
+
+def test_persons_are_read_from_what_found_them_only_where_lines_were_erased(home: Path, sound: Path) -> None:
+    scribble(home, "record_subjects")
+    assert rebuild_index(str(home)).lost == 0
+    assert content(home) == content(sound)
+
+
+def test_what_can_still_be_read_of_the_persons_of_erased_lines_is_kept_and_the_others_are_counted(
+    home: Path,
+) -> None:
+    # Few pages hold all persons of few batches; these make some more, each of a batch whose lines are gone.
+    erased = erase_lines(home, most=3)
+    padding = [(f"1.{number:032x}", erased[number % len(erased)]) for number in range(2_000)]
+    with closing(sqlite3.connect(home)) as connection, connection:
+        connection.executemany("INSERT INTO record_subjects VALUES (?, ?)", padding)
+    before = set(sql(home, "SELECT token, idx FROM record_subjects"))
+    leaves = sql(home, f"SELECT leaf FROM records WHERE idx IN ({', '.join(map(str, erased))})")
+    about = sum(json.loads(bytes(leaf))["subject_count"] for (leaf,) in leaves)  # type: ignore[call-overload]
+    pages = sql(home, "SELECT pageno FROM dbstat WHERE name = 'record_subjects' ORDER BY path")
+    (last,) = pages[-1]
+    assert isinstance(last, int) and len(pages) > 3
+    with home.open("r+b") as file:
+        file.seek((last - 1) * 4096)
+        file.write(b"\xa5" * 4096)
+    found = rebuild_index(str(home))
+    after = set(sql(home, "SELECT token, idx FROM record_subjects"))
+    assert after < before and len(after) > 1_000
+    assert 0 <= found.lost <= about
+
+
+def test_a_batch_of_which_nothing_finds_the_persons_counts_persons_and_not_batches(home: Path) -> None:
+    erased = erase_lines(home, most=1)
+    ((leaf,),) = sql(home, f"SELECT leaf FROM records WHERE idx = {erased[0]}")
+    ((left,),) = sql(home, f"SELECT count(*) FROM batch_lines WHERE idx = {erased[0]}")
+    assert left == 1
+    scribble(home, "record_subjects")
+    assert isinstance(leaf, bytes)
+    found = rebuild_index(str(home))
+    assert found.lost == json.loads(leaf)["subject_count"] > 1
+
+
+@pytest.mark.parametrize("line", ["{", "7", '{"token": 7}', "\udcff", '{"index":0}'])
+def test_a_line_that_cannot_be_read_is_refused_in_words(home: Path, line: str) -> None:
+    ((index,),) = sql(home, "SELECT min(idx) FROM batch_lines")
+    with closing(sqlite3.connect(home)) as connection, connection:
+        connection.execute(
+            "UPDATE batch_lines SET lines = ? WHERE idx = ?", (line.encode(errors="surrogateescape"), index)
+        )
+    with pytest.raises(RebuildRefused, match=f"line of the batch of record {index} cannot be read"):
+        rebuild_index(str(home))
+    assert sorted(each.name for each in home.parent.iterdir()) == ["ledger.db"]
 
 
 @pytest.mark.parametrize(

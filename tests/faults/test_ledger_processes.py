@@ -1,24 +1,19 @@
-"""Several processes on one ledger, and processes that die in the middle of it."""
+"""Several processes on one ledger."""
 
 from __future__ import annotations
 
 import json
-import os
-import random
-import signal
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from audit.tlog.checkpoint import open_checkpoint
 from audit.verifier.ledger import verify_ledger
-from tests.unit.audit.ledger_world import KEY, append, failure, ledger_in
+from tests.unit.audit.ledger_world import KEY
 
 pytestmark = pytest.mark.fault
 
@@ -67,26 +62,3 @@ def test_four_processes_give_one_contiguous_log(tmp_path: Path) -> None:
     assert stored(tmp_path) == acks
     verified = verify_ledger(str(tmp_path / "ledger.db"), KEY.verifier)
     assert (verified.size, verified.checkpoints) == (len(acks), 101)
-
-
-def test_nothing_acknowledged_is_lost_when_a_process_is_killed(tmp_path: Path) -> None:
-    chance, said, patience, pid = random.Random(20), list[dict[str, Any]](), 0, 0
-    process = worker(tmp_path, 10_000, "queue")
-    for line in lines(process):
-        said.append(line)
-        if "born" in line:
-            pid, patience = line["born"], chance.randint(1, 40)
-        patience -= 1
-        if patience == 0:
-            os.kill(pid, signal.SIGKILL)
-    assert process.wait() == 0
-    assert len([line for line in said if "born" in line]) == 20
-    acks, found = acknowledged(said), stored(tmp_path)
-    assert len(acks) > 200
-    assert {index: found.get(index) for index in acks} == acks
-    verified = verify_ledger(str(tmp_path / "ledger.db"), KEY.verifier)
-    assert verified.size == len(found)
-    pin = open_checkpoint((tmp_path / "pin").read_bytes(), KEY.verifier).checkpoint
-    assert pin.size <= verified.size
-    with ledger_in(tmp_path, clock=lambda: datetime.now(UTC)) as ledger:
-        assert append(ledger, failure()) == [verified.size]

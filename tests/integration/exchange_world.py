@@ -161,18 +161,6 @@ class World:
         with self._lock:
             return self._dial(identity)
 
-    @contextmanager
-    def talking_to(self, gateway: Gateway) -> Iterator[None]:
-        """Calls inside go to another gateway of the same ledger."""
-        own, channels = self.gateway, self._channels
-        self.gateway, self._channels = gateway, {}
-        try:
-            yield
-        finally:
-            for channel in self._channels.values():
-                channel.close()
-            self.gateway, self._channels = own, channels
-
     def _dial(self, identity: Identity) -> grpc.Channel:
         if identity not in self._channels:
             self._channels[identity] = grpc.secure_channel(

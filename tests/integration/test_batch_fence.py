@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -92,6 +93,19 @@ def test_a_narrower_consent_given_on_the_way_counts_at_once(world: World) -> Non
     verify_ledger(world.config.ledger.url, world.gateway.ledger.verifier_key)
 
 
+@contextmanager
+def talking_to(world: World, gateway: Gateway) -> Iterator[None]:
+    """Calls inside go to another gateway of the same ledger."""
+    own, channels = world.gateway, world._channels
+    world.gateway, world._channels = gateway, {}
+    try:
+        yield
+    finally:
+        for channel in world._channels.values():
+            channel.close()
+        world.gateway, world._channels = own, channels
+
+
 def test_a_narrower_consent_filed_under_a_key_that_this_gateway_has_not_got_counts_at_once(
     world: World,
 ) -> None:
@@ -107,7 +121,7 @@ def test_a_narrower_consent_filed_under_a_key_that_this_gateway_has_not_got_coun
     other.start()
 
     def narrow() -> None:
-        with world.talking_to(other):
+        with talking_to(world, other):
             world.consent(contract, resident=resident(1), modes=("QUERY",))
 
     try:

@@ -29,6 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from audit.http import check_url
+from audit.reports.anomalies.limits import AnomalyLimits
 from audit.tiles.address import split_address
 from audit.tlog.cosignature import CosignerKey
 from isthmus.identity import SLUG
@@ -209,3 +210,6 @@ class AuditConfig:
             raise ValueError(
                 f"witnessing.required is {self.witnessing.required}, and there are {len(self.witnesses)} witnesses"
             )
+    evidence: EvidenceSettings = field(default_factory=EvidenceSettings)
+    anomalies: AnomalyLimits = field(default_factory=AnomalyLimits)
+    retention: RetentionSettings = field(default_factory=RetentionSettings)

@@ -69,7 +69,15 @@ class AuditServer:
             self._vouching = _make_vouching(config, self.ledger, clock=clock, registry=registry)
             self._search = SearchIndex(ledger.search_index or beside(ledger.url), self.ledger.read)
             subjects = SubjectIndex(tokens, config.subjects.schemes)
-            service = AuditService(self.ledger, subjects, clock=clock, finder=self._search.finder)
+            service = AuditService(
+                self.ledger,
+                subjects,
+                clock=clock,
+                finder=self._search.finder,
+                anomalies=config.anomalies,
+                evidence=_make_evidence(config, self.ledger, subjects, credentials),
+                required_witnesses=config.witnessing.required,
+            )
             self._server: RunningServer = build_server(
                 services=[Service(service, add_AuditServiceServicer_to_server)],
                 credentials=credentials,

@@ -14,8 +14,13 @@ from audit.batch.view import lines_about
 from audit.ledger import Head, Ledger, LedgerDamaged
 from audit.ledger.schema import records
 from audit.ledger.tree import newest_checkpoint
-from audit.record import AccessRecord, Kind
-from audit.reports.words import in_words, to_message
+from audit.reports.anomalies.limits import AnomalyLimits
+from audit.reports.anomalies.report import report_anomalies
+from audit.reports.contract import report_contract
+from audit.reports.department import report_department
+from audit.reports.desk import Ask, Desk
+from audit.reports.subject import report_subject
+from audit.reports.words import to_message
 from audit.search.access import visible_to
 from audit.search.lookup import Lookup, SubjectIndex, record_lookup
 from audit.search.count import count_records
@@ -48,6 +53,10 @@ class AuditService(AuditServiceServicer):
 
     Args:
         ledger: the ledger.
+        evidence: makes bundles of evidence; none are made without it.
+        anomalies: from where on something is worth a look.
+        required_witnesses: how many cosignatures a checkpoint should have to be shown as cosigned.
+    """
         subjects: finds the tokens of a person.
         clock: returns the present time, UTC-aware.
     """
@@ -56,11 +65,19 @@ class AuditService(AuditServiceServicer):
     def __init__(
         self,
         ledger: Ledger,
+        evidence: Evidence | None = None,
+        anomalies: AnomalyLimits | None = None,
+        required_witnesses: int = 1,
         subjects: SubjectIndex,
         *,
         clock: Callable[[], datetime],
         finder: Finder | None = None,
     ) -> None:
+        self._anomalies = anomalies or AnomalyLimits()
+        self._desk = Desk(ledger=ledger, read=self._read, clock=clock, finder=self._finder)
+        self._evidence = evidence
+        self._required = required_witnesses
+
         self._ledger = ledger
         self._subjects = subjects
         self._clock = clock
@@ -154,31 +171,33 @@ class AuditService(AuditServiceServicer):
         self, request: pb.ReportSubjectAccessRequest, context: grpc.ServicerContext
     ) -> pb.ReportSubjectAccessResponse:
         """Reports who looked at one person, or tried to, oldest first; searches of the trail included."""
-        who, received = caller(context), self._clock()
-        token, tokens = self._subjects.find(request.subject)
-        looks = records.c.kind.in_([Kind.DECISION.value, Kind.LOOKUP.value, Kind.EXPORT.value])
-        conditions, size = (
-            [*visible_to(who.identity), of_subject(tokens), looks],
-            page_size(request.page_size),
-        )
-        cursor = _cursor(request, parts=2)
-        with self._read(who) as connection:
-            # The end stays where it was for the first page: each page of a report is itself one more look.
-            first, end = cursor or (0, self._ledger.head(connection).size)
-            found = oldest_first(connection, conditions, between=(first, end), limit=size + 1)
-            page, more = _page(found, size)
-            lines = {each.index: _own_lines(connection, each, tokens) for each in page}
-        response = pb.ReportSubjectAccessResponse(
-            accesses=[_access(each, lines[each.index]) for each in page]
-        )
-        if more:
-            response.next_page_token = next_page_token(request, (page[-1].index + 1, end))
-        texts = {"reason": request.reason}
-        self._record(who, "ReportSubjectAccess", received, texts=texts, token=token, found=len(page))
-        return response
+        ask = self._ask(context, "ReportSubjectAccess", request.reason)
+        return report_subject(self._desk, self._subjects, ask, request)
 
-    @contextmanager
-    def _read(self, who: Caller) -> Iterator[sa.Connection]:
+    def ReportContract(
+        self, request: pb.ReportContractRequest, context: grpc.ServicerContext
+    ) -> pb.ReportContractResponse:
+        """Reports everything that was done under a contract, oldest first."""
+        return report_contract(self._desk, self._ask(context, "ReportContract", request.reason), request)
+
+    def ReportDepartmentUse(
+        self, request: pb.ReportDepartmentUseRequest, context: grpc.ServicerContext
+    ) -> pb.ReportDepartmentUseResponse:
+        """Reports how one department used the data of the others."""
+        return report_department(
+            self._desk, self._ask(context, "ReportDepartmentUse", request.reason), request
+        )
+
+    def ReportAnomalies(
+        self, request: pb.ReportAnomaliesRequest, context: grpc.ServicerContext
+    ) -> pb.ReportAnomaliesResponse:
+        """Reports what is worth a look, the most unusual first."""
+        ask = self._ask(context, "ReportAnomalies", request.reason)
+        return report_anomalies(self._desk, self._anomalies, ask, request)
+
+    def _ask(self, context: grpc.ServicerContext, action: str, reason: str) -> Ask:
+        return Ask(who=caller(context), action=action, reason=reason, received=self._clock())
+
     def _search(
         self, who: Caller, request: pb.ListRecordsRequest | pb.CountRecordsRequest
     ) -> tuple[Search, str]:
@@ -236,32 +255,7 @@ def _named(connection: sa.Connection, name: str, conditions: list[Condition]) ->
     return found
 
 
-def _page(found: Iterable[Found], size: int) -> tuple[list[Found], bool]:
-    page: list[Found] = []
-    room = PAGE_BYTES
-    for each in islice(found, size + 1):
-        room -= len(each.leaf)
-        if page and (len(page) == size or room < 0):
-            return page, True
-        page.append(each)
-    return page, False
-
-
-def _own_lines(connection: sa.Connection, found: Found, tokens: Collection[str]) -> list[Line]:
-    """What a batch came to for the person; empty for any other record."""
-    if b'"subjects_root":' not in found.leaf:
-        return []
-    return lines_about(connection, found.index, tokens)
-
-
-def _access(found: Found, lines: Sequence[Line]) -> pb.SubjectAccess:
-    record = AccessRecord.parse(found.leaf)
-    return pb.SubjectAccess(record=to_message(found.index, found.leaf), summary=in_words(record, lines))
-
-
-def _cursor(
-    request: pb.ListRecordsRequest | pb.ReportSubjectAccessRequest, *, parts: int
-) -> tuple[int, ...] | None:
+def _cursor(request: pb.ListRecordsRequest, *, parts: int) -> tuple[int, ...] | None:
     cursor = cursor_of(request)
     if cursor is None:
         return None

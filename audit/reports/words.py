@@ -8,11 +8,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from audit.batch.lines import Line
 from audit.record import LOGGED, AccessRecord, Kind
+from audit.reports.plain import basis, because, counted, fact, foretold, listed, who
 from isthmus.v1 import audit_service_pb2, common_pb2, reason_pb2
 from isthmus.v1.audit_service_pb2 import Record
 
-_WHEN: Final = "%Y-%m-%d %H:%M UTC"
-_ROLES: Final = {"system": "the system", "officer": "the officer", "node": "the node"}
+WHEN: Final = "%Y-%m-%d %H:%M UTC"
 
 
 def to_message(index: int, leaf: bytes) -> Record:
@@ -53,91 +53,101 @@ def to_message(index: int, leaf: bytes) -> Record:
 
 
 def in_words(record: AccessRecord, lines: Sequence[Line] = ()) -> str:
-    """What happened, for the person the record is about.
+    """What happened, for the person the record is about: the time in UTC, a colon and a space, and the story.
 
     Args:
         record: the record.
         lines: of a batch, those about the person.
     """
-    when = record.at[LOGGED].strftime(_WHEN) if LOGGED in record.at else "at an unknown time"
+    when = record.at[LOGGED].strftime(WHEN) if LOGGED in record.at else "at an unknown time"
     if record.kind is Kind.STREAM_END:
         return f"{when}: {_stream_end(record)}."
     if record.kind is not Kind.DECISION:
-        return f"{when}: {_caller(record.caller)} {_search(record)}."
-    why = "".join(
-        f", {label} {value}"
-        for label, value in (
-            ("for the purpose", record.purpose),
-            ("case", record.case_reference),
-            ("on the legal basis", record.legal_basis.replace("_", " ").lower()),
-            ("under", record.contract),
-            ("as an emergency:", record.emergency if record.decision == "ALLOW" else ""),
-        )
-        if value
+        return f"{when}: {who(record.caller)} {_search(record)}."
+    mine = _own_part(record, lines)
+    told = outcome(mine) if record.mode != "BATCH" else _part_of_batch(mine, known=bool(lines))
+    return f"{when}: {alarm(mine)}{who(record.caller)} {told}.{circumstances(mine)}"
+
+
+def alarm(record: AccessRecord) -> str:
+    """What stands before the story of an emergency use (break-glass), so that nobody misses it; else nothing."""
+    if not record.emergency or record.decision != "ALLOW":
+        return ""
+    return "EMERGENCY ACCESS (紧急调用), WITHOUT THE CONSENT THAT IS OTHERWISE NEEDED: "
+
+
+def circumstances(record: AccessRecord) -> str:
+    """For what, on which ground and under which contract something was asked, a sentence each."""
+    claim = "Reason given for the emergency" if record.decision == "ALLOW" else "Claimed emergency"
+    facts = (
+        (claim, record.emergency),
+        ("Purpose (用途)", record.purpose),
+        ("Legal basis (法律依据)", basis(record.legal_basis) if record.legal_basis else ""),
+        ("Case (办件)", record.case_reference),
+        ("Contract (共享协议)", record.contract),
     )
-    told = _outcome(record) if record.mode != "BATCH" else _part_of_batch(record, lines)
-    return f"{when}: {_caller(record.caller)} {told}{why}."
+    return "".join(f" {label}: {value}." for label, value in facts if value)
 
 
-def _search(record: AccessRecord) -> str:
-    if record.kind is Kind.EXPORT:
-        return "exported records about you from the audit trail"
-    if record.action == "Explain":
-        told = record.change.get("verdict", "")
-        answer = f"was told {told}" if told else "was told nothing"
-        return f"asked how a request for your data would be decided and {answer}; nothing was released"
-    if record.action == "ReportSubjectAccess":
-        return "asked for the report of who looked at your data"
-    return "searched the audit trail for records about you"
-
-
-def _outcome(record: AccessRecord) -> str:
+def outcome(record: AccessRecord) -> str:
+    """What came of an exchange, to follow the name of who asked."""
     source = record.dataset or record.provider or "a dataset"
     if record.decision == "ALLOW" and record.mode == "VERIFY":
         return f"asked a yes-or-no question of {source} and was told the answer, no data"
     if record.decision == "ALLOW":
-        fields = ", ".join(_field(each) for each in record.fields) or "no fields"
+        facts = listed(fact(each) for each in record.fields) or "no fields"
         if record.mode == "STREAM":
-            return f"began to receive {fields} of many persons from {source}; how much it was stands in the record of the end"
-        return f"was given {fields} from {source} ({record.row_count} rows)"
+            return (
+                f"began to receive {facts} of many persons from {source}; "
+                "how much it was stands in the record of the end"
+            )
+        return f"was given {facts} from {source} ({counted(record.row_count, 'row')})"
     if record.decision == "DENY":
-        rules = ", ".join(reason.replace("_", " ").lower() for reason in record.reasons) or "a rule"
-        return f"asked for data from {source} and was refused ({rules}); nothing was released"
+        why = because(record.reasons) or " by a rule"
+        return f"asked for data from {source} and was refused{why}; nothing was released"
     return f"asked for data from {source}, which failed for a technical reason; nothing was released"
+
+
+_SEARCHES: Final = {
+    "ListRecords": "searched the audit trail for records about you",
+    "CountRecords": "counted the records about you in the audit trail",
+    "ReportSubjectAccess": "asked for the report of who looked at your data",
+    "ExportRecords": "exported records about you from the audit trail",
+    "ExportEvidence": "exported records about you as evidence",
+}
+
+
+def _search(record: AccessRecord) -> str:
+    if record.action == "Explain":
+        told = foretold(record.change.get("verdict"))
+        return f"asked how a request for your data would be decided and was told {told}; nothing was released"
+    other = "ExportRecords" if record.kind is Kind.EXPORT else "ListRecords"
+    return _SEARCHES.get(record.action, _SEARCHES[other])
 
 
 def _stream_end(record: AccessRecord) -> str:
     """How a stream ended, and what had left by then."""
-    why = ", ".join(reason.replace("_", " ").lower() for reason in record.reasons)
-    told = f"{record.row_count} rows of {record.dataset} had gone to {_caller(record.caller)}"
-    return f"a stream ended as {record.action.lower()}{f' ({why})' if why else ''}; {told}"
+    told = f"{counted(record.row_count, 'row')} of {record.dataset} had gone to {who(record.caller)}"
+    return f"a stream ended as {record.action.lower()}{because(record.reasons)}; {told}"
 
 
-def _part_of_batch(record: AccessRecord, lines: Sequence[Line]) -> str:
-    """What a batch came to for one of its persons."""
+def _own_part(record: AccessRecord, lines: Sequence[Line]) -> AccessRecord:
+    """The record of a batch as if it were about one of its persons alone; any other record as it is."""
+    if not lines:
+        return record
+    # Somebody who is named twice was given the same rows twice.
+    one = min(lines, key=lambda line: line.decision)
+    return replace(record, decision=one.decision, reasons=one.reasons, row_count=one.rows)
+
+
+def _part_of_batch(record: AccessRecord, *, known: bool) -> str:
+    """What a batch came to for one of its persons; `known` unless their line was erased."""
     count = record.subject_count
     among = f"among {count} persons" if count > 1 else "as the only person of a batch"
-    if lines:
-        # Somebody who is named twice was given the same rows twice.
-        one = min(lines, key=lambda line: line.decision)
-        only = replace(record, decision=one.decision, reasons=one.reasons, row_count=one.rows)
-        return f"{_outcome(only)}, {among}"
-    if record.decision == "ALLOW":
+    if record.decision == "ALLOW" and not known:
         source = record.dataset or record.provider or "a dataset"
         return f"asked for data from {source}, {among}; what came of you has been erased"
-    return f"{_outcome(record)}, {among}"
-
-
-def _field(grant: Any) -> str:
-    transform = grant.get("transform", "plain")
-    return str(grant["name"]) if transform == "plain" else f"{grant['name']} ({transform})"
-
-
-def _caller(uri: str) -> str:
-    parts = uri.split("/")[3:]
-    if len(parts) == 4 and parts[0] == "department":
-        return f"{_ROLES.get(parts[2], parts[2])} {parts[3]} of departments/{parts[1]}"
-    return f"the {' '.join(parts)}" if len(parts) == 2 else "somebody"
+    return f"{outcome(record)}, {among}"
 
 
 def _number(enum: Any, name: str) -> Any:

@@ -18,6 +18,8 @@ from isthmus.cli.audit_rebuild import rebuild_index
 from isthmus.cli.audit_reconcile import reconcile
 from isthmus.cli.audit_tiles import export_tiles
 from isthmus.cli.audit_verify import verify
+from isthmus.cli.audit_report import app as reports
+from isthmus.cli.audit_retention import archive, check_certificate, erase, purge
 from isthmus.cli.audit_witness import consistent, cosignatures, timestamps
 from isthmus.cli.connection import connect
 from isthmus.cli.inputs import subject as read_subject
@@ -161,26 +163,7 @@ def checkpoint(
     typer.echo(found.cosigned_checkpoint if cosigned else found.checkpoint, nl=False)
 
 
-@app.command()
-def report(
-    context: typer.Context,
-    subject: Annotated[
-        str, typer.Argument(help="SCHEME:ID, or SCHEME:- to read the id from standard input.")
-    ],
-    reason: Why,
-    limit: Limit = 1000,
-    as_json: Json = False,
-) -> None:
-    """Report who looked at one person, or tried to, oldest first. The report itself is recorded."""
-    with connect(context, audit=True) as client:
-        found = client.audit.accesses(read_subject(subject), reason=reason, page_size=min(limit, 1000))
-        accesses = list(islice(found, limit))
-    if as_json:
-        print_json({"accesses": [document(each) for each in accesses]})
-        return
-    print_table(("INDEX", "WHAT HAPPENED"), ((str(each.record.index), each.summary) for each in accesses))
-
-
+app.add_typer(reports)
 app.command("count")(count)
 app.command("rebuild-index")(rebuild_index)
 app.command("verify")(verify)

@@ -86,12 +86,13 @@ def complete(options: ConnectionOptions, environ: Mapping[str, str]) -> Connecti
     return replace(options, **missing)
 
 
-def connect(context: typer.Context, *, audit: bool = False) -> Client:
+def connect(context: typer.Context, *, audit: bool = False, patience: float | None = None) -> Client:
     """Returns a client of the gateway, or of the audit service; close it when done.
 
     Args:
         context: of the command that runs.
         audit: whether the audit service is meant.
+        patience: seconds that its calls may take, unless the user says otherwise; the client's own default unless given.
 
     Raises:
         NotConnected: an address or a file is missing.
@@ -112,9 +113,8 @@ def connect(context: typer.Context, *, audit: bool = False) -> Client:
     if absent := [name for name, value in needed.items() if value is None]:
         raise NotConnected(_how_to_set(absent))
     assert address and whole.cert and whole.key and whole.ca
-    return Client(
-        address, cert=whole.cert, key=whole.key, ca=whole.ca, server=server, deadline=whole.deadline
-    )
+    deadline = patience if whole.deadline is None else whole.deadline
+    return Client(address, cert=whole.cert, key=whole.key, ca=whole.ca, server=server, deadline=deadline)
 
 
 def _profiles(path: Path) -> Mapping[str, Profile]:

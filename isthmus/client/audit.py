@@ -16,6 +16,9 @@ from isthmus.v1.audit_service_pb2 import (
     Record,
     SubjectAccess,
 )
+    ReportAnomaliesResponse,
+    ReportContractResponse,
+    ReportDepartmentUseResponse,
 
 _SERVICE = "AuditService"
 
@@ -76,6 +79,47 @@ class Audit:
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
+def _contract_report(contract: str, reason: str, page_size: int) -> Listing[ReportContractResponse]:
+    request = pb.ReportContractRequest(contract=contract, reason=reason, page_size=page_size)
+    return Listing(path(_SERVICE, "ReportContract"), request, lambda response: [response])
+
+
+def _department_use(
+    department: str, reason: str, since: datetime | None, until: datetime | None
+) -> Call[ReportDepartmentUseResponse]:
+    request = pb.ReportDepartmentUseRequest(department=department, reason=reason)
+    _set_period(request, since, until)
+    return Call(path(_SERVICE, "ReportDepartmentUse"), request, lambda response: response)
+
+
+def _anomalies(
+    reason: str, since: datetime | None, until: datetime | None, kinds: Sequence[str]
+) -> Call[ReportAnomaliesResponse]:
+    names = [f"ANOMALY_KIND_{each.upper().replace('-', '_')}" for each in kinds]
+    if set(names) - set(pb.AnomalyKind.keys()[1:]):
+        known = ", ".join(_word(each) for each in pb.AnomalyKind.keys()[1:])
+        raise InvalidArgument("kinds", f"must be among {known}")
+    request = pb.ReportAnomaliesRequest(reason=reason, kinds=[pb.AnomalyKind.Value(each) for each in names])
+    _set_period(request, since, until)
+    return Call(path(_SERVICE, "ReportAnomalies"), request, lambda response: response)
+
+
+def _word(name: str) -> str:
+    return name.removeprefix("ANOMALY_KIND_").lower().replace("_", "-")
+
+
+def _set_period(
+    request: pb.ReportDepartmentUseRequest | pb.ReportAnomaliesRequest,
+    since: datetime | None,
+    until: datetime | None,
+) -> None:
+    for name, moment, field in (("since", since, request.since), ("until", until, request.until)):
+        if moment is not None:
+            if moment.tzinfo is None:
+                raise InvalidArgument(name, "must be a time with a zone")
+            field.FromDatetime(moment)
+
+
 
     def records(
         self, filter_: str = "", *, subject: SubjectLike | None = None, reason: str = "", page_size: int = 0
@@ -157,6 +201,48 @@ class AsyncAudit:
         subject: SubjectLike | None = None,
         reason: str = "",
         page_size: int = 0,
+    def contract_report(
+        self, contract: str, *, reason: str, page_size: int = 0
+    ) -> Iterator[ReportContractResponse]:
+        """Yields the pages of what was done under `contracts/{c}` or one version of it, oldest first.
+
+        The first page also counts the exchanges. Raises NotFound for a contract of others, as for one that is not there.
+        """
+        return self._transport.pages(_contract_report(contract, reason, page_size))
+
+    def department_use(
+        self, department: str, *, reason: str, since: datetime | None = None, until: datetime | None = None
+    ) -> ReportDepartmentUseResponse:
+        """Returns how `departments/{d}` used the data of others, the most used first.
+
+        Args:
+            department: an officer may name the own one only.
+            reason: why; recorded.
+            since: aware; from the beginning unless given.
+            until: aware; until now unless given.
+        """
+        return self._transport.run(_department_use(department, reason, since, until))
+
+    def anomalies(
+        self,
+        *,
+        reason: str,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        kinds: Sequence[str] = (),
+    ) -> ReportAnomaliesResponse:
+        """Returns what is worth a look, the most unusual first, each with the filter that lists the records behind it.
+
+        Over a long log it takes longer than a call's usual 10 seconds: see `Client.with_deadline`.
+
+        Args:
+            reason: why; recorded.
+            since: aware; seven days ago unless given.
+            until: aware; now unless given.
+            kinds: volume, denial-burst, off-hours, many-subjects, emergency-unreviewed; all unless given.
+        """
+        return self._transport.run(_anomalies(reason, since, until, kinds))
+
     ) -> CountRecordsResponse:
         """As `Audit.count`."""
         return await self._transport.run(_count(filter_, by, subject, reason, page_size))
@@ -188,3 +274,26 @@ class AsyncAudit:
     ) -> AsyncIterator[SubjectAccess]:
         """As `Audit.accesses`."""
         return self._transport.pages(_accesses(subject, reason, page_size))
+
+    def contract_report(
+        self, contract: str, *, reason: str, page_size: int = 0
+    ) -> AsyncIterator[ReportContractResponse]:
+        """As `Audit.contract_report`."""
+        return self._transport.pages(_contract_report(contract, reason, page_size))
+
+    async def department_use(
+        self, department: str, *, reason: str, since: datetime | None = None, until: datetime | None = None
+    ) -> ReportDepartmentUseResponse:
+        """As `Audit.department_use`."""
+        return await self._transport.run(_department_use(department, reason, since, until))
+
+    async def anomalies(
+        self,
+        *,
+        reason: str,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        kinds: Sequence[str] = (),
+    ) -> ReportAnomaliesResponse:
+        """As `Audit.anomalies`."""
+        return await self._transport.run(_anomalies(reason, since, until, kinds))

@@ -117,10 +117,10 @@ def test_proof_by_another_log_is_refused(world: AuditWorld, tmp_path: Path) -> N
 
 
 def test_report_tells_who_looked(world: AuditWorld) -> None:
-    result = run(world, PORTAL, "report", f"{SCHEME}:{RESIDENT}", "--reason", "本人查询")
+    result = run(world, PORTAL, "report", "subject", f"{SCHEME}:{RESIDENT}", "--reason", "本人查询")
     assert "was given full_name" in result.stdout
     assert RESIDENT not in result.stdout
-    told = json.loads(run(world, PORTAL, "report", f"{SCHEME}:{RESIDENT}", "--reason", "x", "--json").stdout)
+    told = json.loads(run(world, PORTAL, "report", "subject", f"{SCHEME}:{RESIDENT}", "--reason", "x", "--json").stdout)
     assert len(told["accesses"]) == 2
 
 

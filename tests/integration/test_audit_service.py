@@ -19,7 +19,6 @@ from isthmus.errors import (
     NotFound,
     PermissionDenied,
     Reason,
-    Unimplemented,
 )
 from isthmus.identity import Identity
 from tests.integration.audit_calls import PERSON, filled_world, leaves
@@ -98,11 +97,11 @@ def test_a_person_learns_who_looked_in_plain_words_oldest_first(world: AuditWorl
     assert [each.record.index for each in accesses] == [0, 1, 4, 5]
     words = [each.summary.partition(": ")[2] for each in accesses]
     assert words[0] == (
-        "the system enrolment of departments/education was given full_name, birth_date (bucket:year) from "
-        "departments/civil-registry/datasets/person (1 rows), for the purpose 义务教育入学资格核验, case 案件-2026-001, "
-        "on the legal basis public task, under contracts/edu-person-2026@2."
+        "the system enrolment of departments/education was given full_name and birth_date (only the year) from "
+        "departments/civil-registry/datasets/person (1 row). Purpose (用途): 义务教育入学资格核验. Legal basis (法律依据): a "
+        "public task (法定职责). Case (办件): 案件-2026-001. Contract (共享协议): contracts/edu-person-2026@2."
     )
-    assert "was refused (consent withdrawn, quota exhausted); nothing was released" in words[1]
+    assert "was refused because the consent had been withdrawn (同意已撤回)" in words[1]
     assert "failed for a technical reason; nothing was released" in words[2]
     assert words[3] == "the auditor wang searched the audit trail for records about you."
     again = list(world.audit(PORTAL).accesses(PERSON, reason="本人查询"))
@@ -158,11 +157,6 @@ def test_a_consistency_proof_that_cannot_be_is_refused(world: AuditWorld, old: i
 def test_a_name_of_another_form_is_refused(world: AuditWorld, name: str) -> None:
     with pytest.raises(InvalidArgument, match="form"):
         world.audit(AUDITOR).record(name)
-
-
-def test_an_export_is_not_served_and_says_so(world: AuditWorld) -> None:
-    with pytest.raises(Unimplemented, match="ExportRecords"):
-        list(world.audit(AUDITOR).export(reason="x"))
 
 
 def test_a_denied_certificate_sees_nothing_any_more(world: AuditWorld) -> None:

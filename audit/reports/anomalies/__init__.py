@@ -1,0 +1,1 @@
+"""What is worth a look: unusual volume, bursts of denials, off-hours, many persons, emergencies nobody reviewed."""

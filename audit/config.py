@@ -189,6 +189,32 @@ def _check_pace(interval_s: float, timeout_s: float) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EvidenceSettings:
+    """What bundles of evidence enclose.
+
+    Attributes:
+        policies: folders with the Cedar schema and policies that gateways run with, or ran with; records name them by
+            digest.
+    """
+
+    policies: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetentionSettings:
+    """How long use records must be kept whole, and the rule that says so; shown with every refusal and certificate."""
+
+    minimum_years: int = 3
+    citation: str = "《政务数据共享条例》（国务院令第809号）第二十九条"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.minimum_years <= 100:
+            raise ValueError("minimum_years must be 0 to 100")
+        if not self.citation.strip() or not self.citation.isprintable() or len(self.citation) > 200:
+            raise ValueError("citation must be 1 to 200 printable characters")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AuditConfig:
     """All of `audit.toml`."""
 
@@ -200,6 +226,9 @@ class AuditConfig:
     witnesses: tuple[WitnessEntry, ...] = ()
     witnessing: WitnessingSettings = field(default_factory=WitnessingSettings)
     timestamps: TimestampSettings | None = None
+    evidence: EvidenceSettings = field(default_factory=EvidenceSettings)
+    anomalies: AnomalyLimits = field(default_factory=AnomalyLimits)
+    retention: RetentionSettings = field(default_factory=RetentionSettings)
 
     def __post_init__(self) -> None:
         names = {each.name for each in self.witnesses}
@@ -210,6 +239,3 @@ class AuditConfig:
             raise ValueError(
                 f"witnessing.required is {self.witnessing.required}, and there are {len(self.witnesses)} witnesses"
             )
-    evidence: EvidenceSettings = field(default_factory=EvidenceSettings)
-    anomalies: AnomalyLimits = field(default_factory=AnomalyLimits)
-    retention: RetentionSettings = field(default_factory=RetentionSettings)

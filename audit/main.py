@@ -10,6 +10,9 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
 from audit.config import AuditConfig, TileSettings
+from audit.evidence.answer import Evidence
+from audit.evidence.bundle import Trust
+from audit.evidence.policies import PoliciesError, load_policies
 from audit.http_server import HttpServer
 from audit.keys import load_log_key, load_subject_tokens
 from audit.ledger import Ledger
@@ -159,6 +162,18 @@ def run(config: Path, *, environ: Mapping[str, str] | None = None, log_level: st
         asked.wait()
     finally:
         server.stop()
+
+
+def _make_evidence(
+    config: AuditConfig, ledger: Ledger, subjects: SubjectIndex, credentials: Credentials
+) -> Evidence:
+    try:
+        policies = load_policies(config.evidence.policies)
+    except PoliciesError as error:
+        raise StartError(str(error)) from error
+    domain = config.server.trust_domain
+    trust = Trust(key=ledger.verifier_key, ca=credentials.ca_pem, trust_domain=domain, policies=policies)
+    return Evidence(ledger, subjects, trust)
 
 
 def _make_vouching(

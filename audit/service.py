@@ -9,8 +9,8 @@ from typing import Final
 import grpc
 import sqlalchemy as sa
 
-from audit.batch.lines import Line
-from audit.batch.view import lines_about
+from audit.evidence.answer import Evidence
+from audit.export.answer import export_records
 from audit.ledger import Head, Ledger, LedgerDamaged
 from audit.ledger.schema import records
 from audit.ledger.tree import newest_checkpoint
@@ -164,8 +164,18 @@ class AuditService(AuditServiceServicer):
     def ExportRecords(
         self, request: pb.ExportRecordsRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.ExportRecordsResponse]:
-        """Is not served by this version; ListRecords pages through the same records."""
-        raise Unimplemented("ExportRecords")
+        """Exports records as a file, in parts; the export is recorded before its first byte leaves."""
+        received = self._clock()
+        return export_records(self._ledger, self._read, caller(context), request, received=received)
+
+    def ExportEvidence(
+        self, request: pb.ExportEvidenceRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.ExportEvidenceResponse]:
+        """Exports the evidence of a case as one file; the export is recorded before its first byte leaves."""
+        if self._evidence is None:
+            raise Unimplemented("ExportEvidence")
+        received = self._clock()
+        return self._evidence.export(self._read, caller(context), request, received=received)
 
     def ReportSubjectAccess(
         self, request: pb.ReportSubjectAccessRequest, context: grpc.ServicerContext

@@ -36,6 +36,10 @@ class DamageKind(StrEnum):
     """The log ends before a checkpoint that it had signed."""
     FORK = "FORK"
     """The log signed two histories of which neither extends the other."""
+    BUNDLE = "BUNDLE"
+    """A file of an evidence bundle is missing, altered or superfluous, or the bundle is not in its one form."""
+    STATEMENT = "STATEMENT"
+    """A signed statement in an evidence bundle is forged, or not the one that its record names."""
 
 
 class Damaged(Exception):

@@ -12,15 +12,16 @@ from typing import Annotated, Any, Final, Self
 import typer
 
 from isthmus.cli.audit_batch import batch_line, check_line
+from isthmus.cli.audit_bundle import bundle
 from isthmus.cli.audit_count import count
 from isthmus.cli.audit_export import export
 from isthmus.cli.audit_rebuild import rebuild_index
 from isthmus.cli.audit_reconcile import reconcile
-from isthmus.cli.audit_tiles import export_tiles
-from isthmus.cli.audit_verify import verify
 from isthmus.cli.audit_report import app as reports
 from isthmus.cli.audit_retention import archive, check_certificate, erase, purge
 from isthmus.cli.audit_witness import consistent, cosignatures, timestamps
+from isthmus.cli.audit_tiles import export_tiles
+from isthmus.cli.audit_verify import verify
 from isthmus.cli.connection import connect
 from isthmus.cli.inputs import subject as read_subject
 from isthmus.cli.output import Json, Limit, document, print_facts, print_json, print_table
@@ -177,6 +178,7 @@ app.command("cosignatures")(cosignatures)
 app.command("timestamps")(timestamps)
     vkey: Annotated[
         Path,
+app.command()(bundle)
         typer.Option(
             "--vkey", help="The log's public key (a C2SP vkey), from a source of yours.", dir_okay=False
         ),

@@ -10,6 +10,7 @@ from isthmus.v1 import audit_service_pb2 as pb
 from isthmus.v1.audit_service_pb2 import (
     CountRecordsResponse,
     ExportRecordsResponse,
+    ExportEvidenceResponse,
     GetCheckpointResponse,
     GetConsistencyProofResponse,
     GetProofResponse,
@@ -66,19 +67,17 @@ def _export(filter_: str, reason: str, export_format: str, resume_token: str) ->
 
 
 def _accesses(subject: SubjectLike, reason: str, page_size: int) -> Listing[SubjectAccess]:
+def _evidence(filter_: str, subject: SubjectLike | None, reason: str) -> Streaming:
+    request = pb.ExportEvidenceRequest(filter=filter_, reason=reason)
+    if subject is not None:
+        request.subject.CopyFrom(to_subject(subject))
+    return Streaming(path(_SERVICE, "ExportEvidence"), request)
+
+
     request = pb.ReportSubjectAccessRequest(subject=to_subject(subject), reason=reason, page_size=page_size)
     return Listing(path(_SERVICE, "ReportSubjectAccess"), request, lambda response: response.accesses)
 
 
-class Audit:
-    """The audit trail. Every method raises `IsthmusError` when it is refused.
-
-    `filter_` is an AIP-160 filter such as `decision = DENY AND provider = "departments/a"`. Searches, exports and
-    reports are themselves recorded, with the `reason` (查询事由) that is given.
-    """
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
 def _contract_report(contract: str, reason: str, page_size: int) -> Listing[ReportContractResponse]:
     request = pb.ReportContractRequest(contract=contract, reason=reason, page_size=page_size)
     return Listing(path(_SERVICE, "ReportContract"), request, lambda response: [response])
@@ -121,6 +120,15 @@ def _set_period(
 
 
 
+class Audit:
+    """The audit trail. Every method raises `IsthmusError` when it is refused.
+
+    `filter_` is an AIP-160 filter such as `decision = DENY AND provider = "departments/a"`. Searches, exports and
+    reports are themselves recorded, with the `reason` (查询事由) that is given.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
     def records(
         self, filter_: str = "", *, subject: SubjectLike | None = None, reason: str = "", page_size: int = 0
     ) -> Iterator[Record]:
@@ -177,6 +185,18 @@ def _set_period(
         return self._transport.stream(_export(filter_, reason, export_format, resume_token))
 
     def accesses(self, subject: SubjectLike, *, reason: str, page_size: int = 0) -> Iterator[SubjectAccess]:
+    def evidence(
+        self, filter_: str, *, reason: str, subject: SubjectLike | None = None
+    ) -> Iterator[ExportEvidenceResponse]:
+        """Yields the bytes of a bundle that proves a case offline: all of them together are one file.
+
+        Args:
+            filter_: what the case is about.
+            reason: why the evidence is needed; recorded.
+            subject: only records about this person.
+        """
+        return self._transport.stream(_evidence(filter_, subject, reason))
+
         """Yields who looked at a person, or tried to, oldest first."""
         return self._transport.pages(_accesses(subject, reason, page_size))
 
@@ -270,6 +290,12 @@ class AsyncAudit:
         return self._transport.stream(_export(filter_, reason, export_format, resume_token))
 
     def accesses(
+    def evidence(
+        self, filter_: str, *, reason: str, subject: SubjectLike | None = None
+    ) -> AsyncIterator[ExportEvidenceResponse]:
+        """As `Audit.evidence`."""
+        return self._transport.stream(_evidence(filter_, subject, reason))
+
         self, subject: SubjectLike, *, reason: str, page_size: int = 0
     ) -> AsyncIterator[SubjectAccess]:
         """As `Audit.accesses`."""

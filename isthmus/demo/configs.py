@@ -5,6 +5,7 @@ import secrets
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,7 @@ def audit_file(
     sections = {
         "server": _server(parties, AUDIT, address),
         "ledger": _ledger(shared, folder / "audit.pin"),
+        "evidence": {"policies": [Path(str(resources.files("gateway.policy")))]},
         "subjects": {**_subjects(shared), "schemes": _schemes(departments)},
     }
     path.write_text(toml(sections), encoding="utf-8")

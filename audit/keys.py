@@ -11,6 +11,8 @@ from isthmus.subjects import SubjectTokens
 
 _MAX_BYTES: Final = 4096
 _SUBJECT_KEY_BYTES: Final = 32
+DESTROYED: Final = "destroyed: "
+"""What the file of a destroyed key begins with."""
 
 
 class KeyFileError(ValueError):
@@ -69,7 +71,8 @@ def load_subject_tokens(keys: Mapping[str, Path], current: int) -> SubjectTokens
     """Read the keys of the subject tokens.
 
     Args:
-        keys: the file of each epoch's key by the epoch's number, 64 hexadecimal digits each.
+        keys: the file of each epoch's key by the epoch's number, 64 hexadecimal digits each. A file that says that
+            its key was destroyed (`audit.retention.epochs`) counts as if it were not named.
         current: the epoch of new tokens.
 
     Raises:
@@ -77,16 +80,20 @@ def load_subject_tokens(keys: Mapping[str, Path], current: int) -> SubjectTokens
             no key.
     """
     try:
-        return SubjectTokens({int(epoch): _subject_key(path) for epoch, path in keys.items()}, current)
+        found = {int(epoch): _subject_key(path) for epoch, path in keys.items()}
+        return SubjectTokens({epoch: key for epoch, key in found.items() if key is not None}, current)
     except KeyFileError:
         raise
     except ValueError as error:
         raise KeyFileError(f"subject keys: {error}") from None
 
 
-def _subject_key(path: Path) -> bytes:
+def _subject_key(path: Path) -> bytes | None:
     try:
-        key = bytes.fromhex(_read(path))
+        text = _read(path)
+        if text.startswith(DESTROYED):
+            return None
+        key = bytes.fromhex(text)
     except ValueError as error:
         if isinstance(error, KeyFileError):
             raise

@@ -108,17 +108,27 @@ class SubjectTokens:
         mac = hmac.digest(self.keys[number], message, "sha256")
         return f"{number}.{mac[:_TOKEN_BYTES].hex()}"
 
-    def nonce(self, salt: bytes) -> bytes:
+    def nonce(self, salt: bytes, *, epoch: int | None = None) -> bytes:
         """A commitment's nonce, 32 bytes: derived from a salt that is kept beside the log and a key that is not.
+
+        Args:
+            salt: the part and 32 bytes.
+            epoch: the key epoch of the commitment; the current one unless given, which is right for new ones only.
 
         Who holds the database alone cannot open a commitment by guessing; whoever erases the salt has closed it for
         good.
         """
-        return hmac.digest(self.keys[self.current], b"isthmus-commitment\0" + salt, "sha256")
+        key = self.keys[self.current if epoch is None else epoch]
+        return hmac.digest(key, b"isthmus-commitment\0" + salt, "sha256")
 
     def all_tokens(self, scheme: str, identifier: str) -> tuple[str, ...]:
         """The subject's token in every epoch, for searches over the whole log."""
         return tuple(self.token(scheme, identifier, epoch=epoch) for epoch in sorted(self.keys))
+
+
+def epochs(tokens: Iterable[str]) -> set[str]:
+    """The key epochs of tokens."""
+    return {token.partition(".")[0] for token in tokens}
 
 
 def subject_commitment(nonce: bytes, scheme: str, identifier: str) -> str:
@@ -126,11 +136,6 @@ def subject_commitment(nonce: bytes, scheme: str, identifier: str) -> str:
 
     Args:
         nonce: 32 random bytes, kept outside the ledger.
-def epochs(tokens: Iterable[str]) -> set[str]:
-    """The key epochs of tokens."""
-    return {token.partition(".")[0] for token in tokens}
-
-
         scheme: the identifier scheme.
         identifier: the canonical identifier.
     """

@@ -115,11 +115,10 @@ class Fetcher:
         payload = receipt_payload(
             department=parts.department, grant=grant.id, served_at=served_at, members=members_of(answers)
         )
-        response = FetchResponse(
-            outcomes=[each.outcome for each in answers], receipt=sign_receipt(payload, parts.credentials)
-        )
+        receipt = sign_receipt(payload, parts.credentials)
+        response = FetchResponse(outcomes=[each.outcome for each in answers], receipt=receipt)
         # Last, so that no line claims an answer that was never made; and before the answer leaves.
-        parts.write_lines(journal_lines(grant, answers, served_at=served_at))
+        parts.write_lines(journal_lines(grant, answers, served_at=served_at, receipt=receipt))
         for each in answers:
             parts.count(each.item, _by_label(each), each.outcome.row_count)
         return response
@@ -135,12 +134,15 @@ def _by_label(each: Answered) -> dict[str, int]:
     return {label: count for label, count in counts.items() if count}
 
 
-def journal_lines(grant: Grant, answers: Sequence[Answered], *, served_at: datetime) -> list[Line]:
-    """A line for each item of a grant, from its outcome."""
-    return [_line(grant, each, rfc3339(served_at)) for each in answers]
+def journal_lines(
+    grant: Grant, answers: Sequence[Answered], *, served_at: datetime, receipt: str
+) -> list[Line]:
+    """A line for each item of a grant, from its outcome; all of them share one receipt (JWS)."""
+    digest = sha256_hex(receipt.encode())
+    return [_line(grant, each, rfc3339(served_at), receipt_digest=digest) for each in answers]
 
 
-def _line(grant: Grant, each: Answered, served_at: str) -> Line:
+def _line(grant: Grant, each: Answered, served_at: str, *, receipt_digest: str) -> Line:
     outcome, subjects = each.outcome, len(each.item.subjects.ids)
     return journal_line(
         grant,
@@ -151,4 +153,5 @@ def _line(grant: Grant, each: Answered, served_at: str) -> Line:
         refusals=(Reason(outcome.refused).name,) if outcome.refused else (),
         row_count=outcome.row_count,
         digest=sha256_hex(each.digest.encode("ascii")),
+        receipt_digest=receipt_digest,
     )

@@ -19,9 +19,10 @@ from sqlalchemy import event
 
 _BUSY_SECONDS: Final = 5
 _PAGE: Final = 500
+_RECEIPT: Final = "receipt_digest"
 
 METADATA: Final = sa.MetaData()
-_LINES: Final = sa.Table(
+LINES: Final = sa.Table(
     "node_journal",
     METADATA,
     sa.Column("position", sa.Integer, primary_key=True, autoincrement=True),
@@ -43,9 +44,10 @@ _LINES: Final = sa.Table(
     sa.Column("refusals", sa.Text, nullable=False),
     sa.Column("row_count", sa.Integer, nullable=False),
     sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("receipt_digest", sa.String(64), nullable=False, server_default=""),
 )
 
-_ENDINGS: Final = sa.Table(
+ENDINGS: Final = sa.Table(
     "node_journal_ending",
     METADATA,
     sa.Column("position", sa.Integer, primary_key=True, autoincrement=True),
@@ -55,6 +57,7 @@ _ENDINGS: Final = sa.Table(
     sa.Column("row_count", sa.BigInteger, nullable=False),
     sa.Column("byte_count", sa.BigInteger, nullable=False),
     sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("receipt_digest", sa.String(64), nullable=False, server_default=""),
 )
 
 
@@ -76,6 +79,8 @@ class Line:
         served, refused: how many subjects were answered, and how many were not.
         refusals: the reasons, each once.
         digest: the SHA-256 over the digests in the receipt, in hex.
+        receipt_digest: the SHA-256 of the signed receipt, in hex, as the platform records it; empty for a stream,
+            whose receipt comes at its end, and in lines of a version that did not keep it.
     """
 
     exchange: str
@@ -96,6 +101,7 @@ class Line:
     refusals: tuple[str, ...]
     row_count: int
     digest: str
+    receipt_digest: str = ""
 
 
 class How(StrEnum):
@@ -115,7 +121,8 @@ class Ending:
     Args:
         ended_at: RFC 3339, UTC.
         row_count, byte_count: what was given to the network; with CANCELLED, less may have arrived.
-        digest: the SHA-256 of these bytes, in hex; with COMPLETE, that of the receipt.
+        digest: the SHA-256 of these bytes, in hex; with COMPLETE, the one that the receipt states.
+        receipt_digest: the SHA-256 of the signed receipt, in hex; only with COMPLETE there is one.
     """
 
     exchange: str
@@ -124,6 +131,7 @@ class Ending:
     row_count: int
     byte_count: int
     digest: str
+    receipt_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +159,7 @@ class Journal:
             event.listen(self._engine, "connect", _prepare_sqlite)
         try:
             METADATA.create_all(self._engine)
+            _add_missing(self._engine)
         except sa.exc.DBAPIError as error:
             raise JournalUnavailable(f"the journal cannot be opened: {type(error).__name__}") from None
 
@@ -162,7 +171,7 @@ class Journal:
             JournalUnavailable: the database does not take them.
         """
         if lines:
-            self._insert(_LINES, [_to_row(line) for line in lines])
+            self._insert(LINES, [_to_row(line) for line in lines])
 
     def end(self, ending: Ending) -> None:
         """Makes the ending of a stream durable.
@@ -172,7 +181,7 @@ class Journal:
             JournalUnavailable: the database does not take it.
         """
         row = {name: getattr(ending, name) for name in Ending.__dataclass_fields__}
-        self._insert(_ENDINGS, [row | {"how": ending.how.value}])
+        self._insert(ENDINGS, [row | {"how": ending.how.value}])
 
     def _insert(self, table: sa.Table, rows: list[dict[str, Any]]) -> None:
         # SQLite has one writer anyway; waiting here is fairer than its busy handler.
@@ -186,12 +195,12 @@ class Journal:
 
     def entries(self, *, after: int = 0) -> Iterator[Entry]:
         """Every line after a position, oldest first; reads page by page, so it may run while others write."""
-        for row in self._pages(_LINES, after):
+        for row in self._pages(LINES, after):
             yield Entry(row["position"], _from_row(row))
 
     def endings(self) -> Iterator[Ending]:
         """Every ending, oldest first; reads as `entries` does."""
-        for row in self._pages(_ENDINGS, 0):
+        for row in self._pages(ENDINGS, 0):
             members = {name: row[name] for name in Ending.__dataclass_fields__}
             yield Ending(**(members | {"how": How(row["how"])}))
 
@@ -211,6 +220,25 @@ class Journal:
     def close(self) -> None:
         """Closes every connection."""
         self._engine.dispose()
+
+
+def _add_missing(engine: sa.Engine) -> None:
+    """Adds the columns that a journal of an older version has not; several nodes may do so at once."""
+    for table in (LINES, ENDINGS):
+        if _RECEIPT in _columns(engine, table):
+            continue
+        try:
+            with engine.begin() as connection:
+                connection.exec_driver_sql(
+                    f"ALTER TABLE {table.name} ADD COLUMN {_RECEIPT} VARCHAR(64) NOT NULL DEFAULT ''"
+                )
+        except sa.exc.DBAPIError:
+            if _RECEIPT not in _columns(engine, table):
+                raise
+
+
+def _columns(engine: sa.Engine, table: sa.Table) -> set[str]:
+    return {column["name"] for column in sa.inspect(engine).get_columns(table.name)}
 
 
 def _prepare_sqlite(raw: Any, _: object) -> None:

@@ -116,17 +116,17 @@ class _Run:
         self._rows, self._bytes = 0, 0
 
     def responses(self, wanted: Callable[[], bool]) -> Iterator[StreamRowsResponse]:
-        how = How.FAILED
+        how, receipt = How.FAILED, ""
         try:
             yield from self._body(wanted)
-            how = How.COMPLETE
+            how, receipt = How.COMPLETE, self._receipt()
         except (GeneratorExit, Cancelled):
             how = How.CANCELLED
             raise
         finally:
             # Before the receipt leaves, so that no receipt is in the world that the journal does not know.
-            self._end(how)
-        yield StreamRowsResponse(chunk=self._encoder.tail, receipt=self._receipt())
+            self._end(how, receipt)
+        yield StreamRowsResponse(chunk=self._encoder.tail, receipt=receipt)
 
     def _body(self, wanted: Callable[[], bool]) -> Iterator[StreamRowsResponse]:
         self._sent(self._encoder.head, 0)
@@ -173,7 +173,7 @@ class _Run:
         )
         return sign_receipt(payload, parts.credentials)
 
-    def _end(self, how: How) -> None:
+    def _end(self, how: How, receipt: str) -> None:
         parts = self._parts
         parts.count(self._item, {how.value: 1}, self._rows)
         try:
@@ -185,6 +185,7 @@ class _Run:
                     row_count=self._rows,
                     byte_count=self._bytes,
                     digest=self._digest.hexdigest(),
+                    receipt_digest=sha256(receipt.encode()).hexdigest() if receipt else "",
                 )
             )
         except Unavailable:

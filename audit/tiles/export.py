@@ -44,7 +44,12 @@ class Exported:
 
 
 def export_tiles(
-    connection: sa.Connection, folder: Path, *, entries: bool, progress: Progress = lambda done, total: None
+    connection: sa.Connection,
+    folder: Path,
+    *,
+    entries: bool,
+    upto: int | None = None,
+    progress: Progress = lambda done, total: None,
 ) -> Exported:
     """Write the log of a ledger to `folder`, or what is new in it.
 
@@ -55,6 +60,7 @@ def export_tiles(
         connection: one snapshot of the ledger, used only to read.
         folder: made when missing; else one that this function wrote, of the same log.
         entries: whether the records themselves are written, or only their hashes.
+        upto: write the log as of its newest checkpoint of at most so many entries; of the newest of all unless given.
         progress: told how many files of how many are done.
 
     Raises:
@@ -63,7 +69,7 @@ def export_tiles(
         FolderBusy: another process is writing to the folder.
         OSError: it cannot be written. Run it again; it goes on where it ended.
     """
-    source = TileSource(connection)
+    source = TileSource(connection, upto=upto)
     checkpoint = _read_checkpoint(source.checkpoint)
     vouched = _Vouched(connection, source, checkpoint)
     with open_folder(folder) as files:
@@ -139,7 +145,8 @@ def _bring(files: StaticFolder, vouched: _Vouched, place: Place, *, old_size: in
     if files.read(place.path) == data:
         files.touch(place.path)
         return False
-    files.write(place.path, data)
+    # Records are those of all departments; hashes are for anybody.
+    files.write(place.path, data, mode=0o666 if isinstance(place, Tile) else 0o600)
     return True
 
 

@@ -30,13 +30,14 @@ class TileSource:
 
     Args:
         connection: a snapshot, used only to read.
+        upto: take the newest checkpoint of at most so many entries; the newest of all unless given.
 
     Raises:
         LedgerDamaged: the database has no checkpoint.
     """
 
-    def __init__(self, connection: sa.Connection) -> None:
-        head = newest_checkpoint(connection)
+    def __init__(self, connection: sa.Connection, *, upto: int | None = None) -> None:
+        head = newest_checkpoint(connection, upto=upto)
         if head is None:
             raise LedgerDamaged("it has no checkpoint")
         self._connection = connection

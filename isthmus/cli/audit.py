@@ -7,21 +7,22 @@ ledger in which something is wrong.
 import os
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final
 
 import typer
 
 from isthmus.cli.audit_batch import batch_line, check_line
 from isthmus.cli.audit_bundle import bundle
 from isthmus.cli.audit_count import count
+from isthmus.cli.audit_epochs import destroy_epoch, new_epoch
 from isthmus.cli.audit_export import export
 from isthmus.cli.audit_rebuild import rebuild_index
 from isthmus.cli.audit_reconcile import reconcile
 from isthmus.cli.audit_report import app as reports
 from isthmus.cli.audit_retention import archive, check_certificate, erase, purge
-from isthmus.cli.audit_witness import consistent, cosignatures, timestamps
 from isthmus.cli.audit_tiles import export_tiles
 from isthmus.cli.audit_verify import verify
+from isthmus.cli.audit_witness import consistent, cosignatures, timestamps
 from isthmus.cli.connection import connect
 from isthmus.cli.inputs import subject as read_subject
 from isthmus.cli.output import Json, Limit, document, print_facts, print_json, print_table
@@ -169,54 +170,20 @@ app.command("count")(count)
 app.command("rebuild-index")(rebuild_index)
 app.command("verify")(verify)
 app.command("reconcile")(reconcile)
+app.command("erase")(erase)
+app.command("purge")(purge)
+app.command("check-certificate")(check_certificate)
+app.command("archive")(archive)
+app.command("new-epoch")(new_epoch)
+app.command("destroy-epoch")(destroy_epoch)
 app.command("batch-line")(batch_line)
 app.command("check-line")(check_line)
+app.command()(bundle)
 app.command()(export)
 app.command("export-tiles")(export_tiles)
 app.command("consistent")(consistent)
 app.command("cosignatures")(cosignatures)
 app.command("timestamps")(timestamps)
-    vkey: Annotated[
-        Path,
-app.command()(bundle)
-        typer.Option(
-            "--vkey", help="The log's public key (a C2SP vkey), from a source of yours.", dir_okay=False
-        ),
-    ],
-    known: Annotated[
-        Path | None,
-        typer.Option("--checkpoint", help="A checkpoint from outside that it must extend, such as a pin."),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Verify a whole ledger offline, read-only: every record, hash, tile, checkpoint, column and fence."""
-    from audit.keys import load_verifier_key
-    from audit.verifier.damage import Damaged
-    from audit.verifier.ledger import verify_ledger
-
-    key = _checked(lambda: load_verifier_key(vkey))
-    outside = known.read_bytes() if known is not None else None
-    with _Progress() as progress:
-        try:
-            found = _checked(lambda: verify_ledger(ledger, key, known=outside, progress=progress.update))
-        except Damaged as error:
-            if as_json:
-                members = {"kind": error.kind.value, "where": error.where, "problem": error.problem}
-                print_json({"verified": False, **members})
-            typer.echo(f"damaged: {error}", err=True)
-            raise typer.Exit(EXIT_REFUSED) from None
-    facts = {
-        "verified": True,
-        "log": key.name,
-        "records": found.size,
-        "checkpoints": found.checkpoints,
-        "root": found.root.hex(),
-    }
-    print_json(facts) if as_json else print_facts(facts)
-
-
-app.command("batch-line")(batch_line)
-app.command("check-line")(check_line)
 
 
 def _require_asked(name: str, index: int, leaf: bytes) -> None:
@@ -225,27 +192,6 @@ def _require_asked(name: str, index: int, leaf: bytes) -> None:
 
     if name not in (f"records/{index}", AccessRecord.parse(leaf).exchange):
         raise ValueError(f"the audit service proved another record than {name}")
-
-
-class _Progress:
-    """A bar on a terminal, nothing elsewhere."""
-
-    def __enter__(self) -> Self:
-        from rich.console import Console
-        from rich.progress import Progress
-
-        console = Console(stderr=True)
-        self._bar = Progress(console=console, disable=not console.is_terminal, transient=True)
-        self._task = self._bar.add_task("verifying", total=None)
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def update(self, done: int, total: int) -> None:
-        """So many of so many records are verified."""
-        self._bar.update(self._task, completed=done, total=total)
 
 
 def _checked(action: Any) -> Any:

@@ -1,0 +1,1 @@
+"""How long records stay whole, and how erasable detail is destroyed so that every proof still holds."""

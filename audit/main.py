@@ -57,10 +57,11 @@ class AuditServer:
         server, ledger = config.server, config.ledger
         credentials = load_credentials(server.certificate, server.key, server.ca)
         _require_audit_role(credentials, server.trust_domain)
+        log_key = load_log_key(ledger.log_key)
         tokens = load_subject_tokens(config.subjects.keys, config.subjects.current)
         self.ledger = Ledger.open(
             ledger.url,
-            log_key=load_log_key(ledger.log_key),
+            log_key=log_key,
             pin=ledger.pin,
             clock=clock,
             registry=registry,
@@ -70,7 +71,7 @@ class AuditServer:
         self._tiles: HttpServer | None = None
         try:
             self._vouching = _make_vouching(config, self.ledger, clock=clock, registry=registry)
-            self._search = SearchIndex(ledger.search_index or beside(ledger.url), self.ledger.read)
+            self._search = SearchIndex(ledger.search_index or beside(ledger.url), self.ledger.read, log_key)
             subjects = SubjectIndex(tokens, config.subjects.schemes)
             service = AuditService(
                 self.ledger,

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -22,7 +22,7 @@ from urllib.parse import quote
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 
-from audit.batch.lines import split_lines
+from audit.batch.lines import Line, LineError, read_line, split_lines
 from audit.ledger.schema import INDEX_COLUMNS, METADATA, create_missing, index_values
 from audit.record import AccessRecord, RecordError
 from audit.tlog.checkpoint import open_checkpoint
@@ -54,8 +54,8 @@ class Rebuilt:
     Attributes:
         records: how many records there are.
         mended: how many had a column that did not say what their leaf says.
-        lost: how many persons of batches whose lines were erased are no longer found, because what found them could
-            not be read.
+        lost: how many persons of batches whose lines were erased are no longer found at most, because what found them
+            could not all be read.
         old: where the old file is.
     """
 
@@ -242,24 +242,36 @@ class _Rebuilding:
         insert = "INSERT OR IGNORE INTO record_subjects (token, idx) VALUES (?, ?)"
         counts: dict[int, int] = {}
         for index, lines in new.execute("SELECT idx, lines FROM batch_lines"):
-            texts = split_lines(bytes(lines))
-            counts[index] = counts.get(index, 0) + sum(map(bool, texts))
-            tokens = {json.loads(text).get("token", "") for text in texts if text} - {""}
-            new.executemany(insert, [(token, index) for token in tokens])
-        short = set(self._batches(new, counts))
-        try:
-            rows = self._old.execute("SELECT token, idx FROM record_subjects").fetchall()
-            new.executemany(insert, [(token, index) for token, index in rows if index in short])
-        except sqlite3.DatabaseError:
-            self.lost = len(short)
+            read = _lines(index, lines)
+            counts[index] = counts.get(index, 0) + len(read)
+            new.executemany(insert, [(token, index) for token in {line.token for line in read} - {""}])
+        short = dict(self._batches(new, counts))
+        if not short:
+            return
+        problems: list[sqlite3.DatabaseError] = []
+        new.executemany(insert, self._found_before(short, problems))
+        if problems:
+            left = dict(new.execute("SELECT idx, count(*) FROM record_subjects GROUP BY idx"))
+            self.lost = sum(max(0, persons - left.get(index, 0)) for index, persons in short.items())
 
-    def _batches(self, new: sqlite3.Connection, counts: dict[int, int]) -> Iterator[int]:
-        """The batches of which lines are missing."""
+    def _found_before(
+        self, short: Mapping[int, int], problems: list[sqlite3.DatabaseError]
+    ) -> Iterator[tuple[str, int]]:
+        """The persons by which these batches were found, as far as they can be read."""
+        try:
+            for token, index in self._old.execute("SELECT token, idx FROM record_subjects"):
+                if index in short:
+                    yield token, index
+        except sqlite3.DatabaseError as error:
+            problems.append(error)
+
+    def _batches(self, new: sqlite3.Connection, counts: Mapping[int, int]) -> Iterator[tuple[int, int]]:
+        """The batches of which lines are missing, and how many subjects each has."""
         query = "SELECT idx, leaf FROM records WHERE mode = 'BATCH'"
         for index, leaf in new.execute(query):
             members = json.loads(leaf)
             if members.get("subjects_root") and counts.get(index, 0) < members.get("subject_count", 0):
-                yield index
+                yield index, members["subject_count"]
 
     def _indexes(self, new: sqlite3.Connection) -> None:
         query = "SELECT tbl_name, sql FROM sqlite_master WHERE type <> 'table' AND sql IS NOT NULL"
@@ -300,6 +312,16 @@ def _row(index: int, row: Sequence[Any]) -> tuple[tuple[Any, ...], tuple[str, ..
     except (RecordError, KeyError) as error:
         raise RebuildRefused(f"record {index} cannot be read. {_RESTORE}") from error
     return (index, leaf, hash_leaf(leaf), *values), tuple(dict.fromkeys(record.reasons))
+
+
+def _lines(index: int, lines: object) -> list[Line]:
+    """The lines of a part of a batch that are left."""
+    try:
+        if not isinstance(lines, bytes):
+            raise LineError("it is no line")
+        return [read_line(text) for text in split_lines(lines) if text]
+    except LineError as error:
+        raise RebuildRefused(f"a line of the batch of record {index} cannot be read. {_RESTORE}") from error
 
 
 def _head(connection: sqlite3.Connection) -> tuple[int, bytes]:

@@ -12,6 +12,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from audit.ledger.errors import LedgerDamaged
 from audit.search.columns import ColumnDamaged, span
 from audit.search.facts import LedgerFacts
 from audit.search.find import Finder, Search, Stored, size_of
@@ -21,7 +22,7 @@ from isthmus.errors import DeadlineExceeded, InvalidArgument
 from isthmus.reasons import Reason
 
 LONGEST_S: Final = 30.0
-"""How long a count may take whose caller sets no deadline."""
+"""How long a count may take, however much time its caller allows it."""
 MOST: Final = 250_000
 """How many different lines are kept in memory."""
 
@@ -92,14 +93,15 @@ def count_records(
         search: what is counted.
         by: at most three of `BY`.
         limit: how many lines there may be.
-        deadline_s: seconds after which it gives up; 30 unless given.
+        deadline_s: seconds after which it gives up; 30 at most.
 
     Raises:
         InvalidArgument: of the search or `by`; or there are too many different lines to be counted.
         DeadlineExceeded: it takes longer than it may.
+        LedgerDamaged: a record is missing or cannot be read.
     """
     check_by(by)
-    ends = time.monotonic() + (LONGEST_S if deadline_s is None else deadline_s)
+    ends = time.monotonic() + (LONGEST_S if deadline_s is None else min(LONGEST_S, deadline_s))
     facts = LedgerFacts(connection, size_of(connection))
     plan = search.plan(facts)
     found: Counter[tuple[str, ...]] = Counter()
@@ -125,7 +127,8 @@ def _runs(
         if time.monotonic() > ends:
             raise DeadlineExceeded(
                 Reason.DEADLINE_EXCEEDED,
-                "counting takes longer than the call may; allow it more time, or narrow the filter, such as by time",
+                f"counting takes longer than the call may, which is {LONGEST_S:.0f} seconds at most; allow it more time, or "
+                "narrow the filter, such as by time",
                 retry_after=timedelta(seconds=1),
             )
         yield _Readable(connection, segment, high, kept.get(segment))
@@ -141,9 +144,14 @@ class _Readable:
     kept: Stored | None
 
     def fresh(self) -> Fresh:
-        """The columns made from the leaves."""
+        """The columns made from the leaves. Raises LedgerDamaged."""
         start = self.segment * SEGMENT
-        return Fresh(start, read_leaves(self.connection, start, min(self.high, start + SEGMENT)))
+        end = min(self.high, start + SEGMENT)
+        leaves = read_leaves(self.connection, start, end)
+        if len(leaves) != end - start:
+            # Their places say which records they are, so one that is missing would move all behind it.
+            raise LedgerDamaged(f"it holds {len(leaves)} of the records {start} to {end - 1}")
+        return Fresh(start, leaves)
 
 
 def _count(

@@ -2,14 +2,15 @@
 
 A page ends when it is full, or when it took its time: then it holds fewer records, or none, and says where to go on
 (AIP-158). So a first page takes a tenth of a second however long the log is. Whatever a column found is compared with
-the condition in SQL before it is shown, so a wrong column can hide a record and never show one.
+the condition in SQL before it is shown. Where the two disagree the leaf decides which of them is wrong: columns that are
+wrong are forgotten and the ledger is read instead; an index of the ledger that is wrong has to be mended by a person.
 """
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NoReturn
 
 import sqlalchemy as sa
 
@@ -22,10 +23,11 @@ from audit.search.facts import LedgerFacts
 from audit.search.filter import parse_filter
 from audit.search.plan import Facts, Listed, Plan, all_of, bounds, mask_of, plan_of
 from audit.search.query import Condition, Found, compile_filter, of_subject
-from audit.search.segments import SEGMENT, node
+from audit.search.segments import SEGMENT, Fresh, node
 from audit.search.store import SegmentStore
 from audit.tlog.errors import TileError
 from isthmus.identity import Identity
+from isthmus.log import logger
 
 PATIENCE_S: Final = 0.06
 """How long a page looks for records before it says where to go on."""
@@ -76,6 +78,7 @@ class Stored:
 
     store: SegmentStore
     segment: int
+    node: bytes
 
     @property
     def start(self) -> int:
@@ -89,7 +92,11 @@ class Stored:
 
     def column(self, name: str) -> Column:
         """One of its columns. Raises ColumnDamaged."""
-        return self.store.column(self.segment, name)
+        return self.store.column(self.segment, name, self.node)
+
+    def forget(self) -> None:
+        """Let go of it; it is made anew."""
+        self.store.forget(self.segment)
 
 
 class Finder:
@@ -124,7 +131,7 @@ class Finder:
 
         Raises:
             InvalidArgument: of the search.
-            IndexDamaged: a record does not say what it was found by.
+            IndexDamaged: by the ledger's own columns or indexes a record does not say what its leaf says.
         """
         deadline = self._monotonic() + self._patience
         size = size_of(connection)
@@ -139,6 +146,7 @@ class Finder:
             if segment in kept and (left := reading.segment(kept[segment], top)) is not None:
                 top = left
             else:
+                kept.pop(segment, None)
                 top = reading.window(max(low, segment * SEGMENT, top - _WINDOW), top)
             if reading.full or (top > low and self._monotonic() > deadline):
                 reading.page.next = top
@@ -154,7 +162,10 @@ class Finder:
             # Of records that never change, so it is asked once.
             with suppress(TileError):
                 self._nodes[segment] = node(tiles, segment)
-        return {each: Stored(self._store, each) for each in nodes if nodes[each] == self._nodes.get(each)}
+        held = self._nodes
+        return {
+            each: Stored(self._store, each, nodes[each]) for each in nodes if nodes[each] == held.get(each)
+        }
 
 
 def size_of(connection: sa.Connection) -> int:
@@ -177,17 +188,24 @@ class _Reading:
 
     def segment(self, run: Stored, top: int) -> int | None:
         """Takes what a segment holds below `top`; returns above what it left off, or None where its columns are damaged."""
+        taken, room = len(self.page.found), self.room
         try:
             mask = mask_of(self.plan, run, self.facts, among=span(0, min(top - run.start, run.size)))
+            return self._take_all([run.start + each for each in newest_first(mask)], run.start)
         except ColumnDamaged:
+            run.forget()
+            # Columns that say one wrong thing may hide another: nothing that they found is shown.
+            del self.page.found[taken:]
+            self.room, self.full = room, False
             return None
-        positions = [run.start + each for each in newest_first(mask)]
+
+    def _take_all(self, positions: Sequence[int], low: int) -> int:
         step = min(_FETCH, self.limit + 1)
         for first in range(0, len(positions), step):
             for found in self._fetch(positions[first : first + step]):
                 if not self._take(found):
                     return found.index + 1
-        return run.start
+        return low
 
     def window(self, low: int, top: int) -> int:
         """Takes what the ledger holds from `low` up to before `top`; returns above what it left off."""
@@ -212,5 +230,12 @@ class _Reading:
         query = sa.select(records.c.idx, records.c.leaf, agrees).where(records.c.idx.in_(positions))
         for row in self.connection.execute(query.order_by(records.c.idx.desc())):
             if not row.agrees:
-                raise IndexDamaged(f"what finds record {row.idx} is not what it says")
+                self._blame(row.idx, row.leaf)
             yield Found(row.idx, row.leaf)
+
+    def _blame(self, index: int, leaf: bytes) -> NoReturn:
+        """Raises about a record that columns found and the condition in SQL does not hold for."""
+        if mask_of(self.plan, Fresh(index, [leaf]), self.facts, among=1):
+            raise IndexDamaged(f"what finds record {index} is not what it says")
+        logger("search").error("index wrong", record=index)
+        raise ColumnDamaged("it finds a record that says something else")

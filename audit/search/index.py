@@ -7,6 +7,7 @@ from audit.background import Background
 from audit.search.find import Finder
 from audit.search.keep import INTERVAL_S, Read, SegmentKeeper
 from audit.search.store import SegmentStore
+from audit.tlog.keys import SignerKey
 
 _PAUSE_S = 0.05
 
@@ -17,10 +18,11 @@ class SearchIndex:
     Args:
         path: the file in which columns are kept; it is made when it is missing.
         read: opens a snapshot of the ledger.
+        log_key: the log's key, with which columns are sealed.
     """
 
-    def __init__(self, path: Path, read: Read) -> None:
-        self._store = SegmentStore(path)
+    def __init__(self, path: Path, read: Read, log_key: SignerKey) -> None:
+        self._store = SegmentStore(path, log_key)
         self._stopping = threading.Event()
         keeper = SegmentKeeper(read, self._store, pause=_PAUSE_S)
         self._keeping = Background("search", lambda: keeper.keep(self._stopping.is_set), INTERVAL_S)

@@ -194,7 +194,7 @@ def _restriction(each: Restriction, facts: Facts) -> Plan:
     if each.field in NAMES:
         return _named(each, facts)
     if each.operator == ":":
-        # As LIKE: A is a, in ASCII; and nothing is in everything.
+        # As SQLite's `lower`: A is a, in ASCII; and nothing is in everything.
         return Matching(each.field, (_bytes(each.value).lower(),), fold=True) if each.value else EVERYTHING
     if each.field == "subject_token" and each.value:
         return Listed(facts.of_subject([each.value]))

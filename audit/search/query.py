@@ -199,7 +199,12 @@ def _equal(each: Restriction, *, correlated: bool) -> Condition:
     if each.field == "resource" and each.operator != ":" and each.value:
         return _resource(each.value)
     column = records.c[each.field]
-    return column.contains(each.value, autoescape=True) if each.operator == ":" else column == each.value
+    return _holds(column, each.value) if each.operator == ":" else column == each.value
+
+
+def _holds(column: sa.ColumnElement[str], text: str) -> Condition:
+    """Whether the text occurs in the column; A is a, in ASCII. LIKE would stop at a NUL, which `instr` does not."""
+    return sa.func.instr(sa.func.lower(column), sa.func.lower(text)) > 0
 
 
 def _enum(each: Restriction, *, correlated: bool) -> Condition:

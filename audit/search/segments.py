@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 
 import sqlalchemy as sa
 
+from audit.ledger.errors import LedgerDamaged
 from audit.ledger.schema import records
 from audit.record import LOGGED
 from audit.search.columns import Column
@@ -74,12 +75,15 @@ class Fresh:
 
     Args:
         start: the position of the first record.
-        leaves: the records' leaves.
+        leaves: the leaves of that record and those that follow, none left out.
+
+    Raises:
+        LedgerDamaged: a leaf is none.
     """
 
     def __init__(self, start: int, leaves: Iterable[bytes]) -> None:
         self.start = start
-        self._leaves = [json.loads(leaf) for leaf in leaves]
+        self._leaves = [_parsed(index, leaf) for index, leaf in enumerate(leaves, start)]
         self._made: dict[str, Column] = {}
 
     @property
@@ -117,6 +121,16 @@ def node(tiles: TileReader, segment: int) -> bytes:
 def node_of(leaves: Sequence[bytes]) -> bytes:
     """The same, from the leaves of a segment."""
     return root_of(b"".join(map(hash_leaf, leaves)))
+
+
+def _parsed(index: int, leaf: bytes) -> Leaf:
+    try:
+        found = json.loads(leaf)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise LedgerDamaged(f"record {index} cannot be read")
+    return found
 
 
 def _texts(name: str, leaves: Iterable[Leaf]) -> list[str]:

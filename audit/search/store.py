@@ -1,8 +1,9 @@
 """The file in which the columns of segments are kept, beside the ledger and never part of it.
 
 The gateway does not know it: nothing that happens to this file can stop the log or cost an exchange anything. It can be
-deleted at any time; the audit service makes it anew. Whatever is in it is held against the log's tree and against
-checksums before it is believed.
+deleted at any time; the audit service makes it anew. Nothing in it is believed but what this log's key sealed, for the
+very records that the tree holds now (`audit.search.seal`): whoever can write the file and nothing else can slow searches
+down, and neither hide nor invent a record.
 """
 
 import os
@@ -15,10 +16,12 @@ from pathlib import Path
 from typing import Final
 
 from audit.search.columns import Column, ColumnDamaged
+from audit.search.seal import Seal
 from audit.search.segments import SEGMENT
+from audit.tlog.keys import SignerKey
 from isthmus.log import logger
 
-VERSION: Final = 1
+VERSION: Final = 2
 _TABLES: Final = (
     "CREATE TABLE IF NOT EXISTS segments (segment INTEGER PRIMARY KEY, node BLOB NOT NULL)",
     "CREATE TABLE IF NOT EXISTS columns (segment INTEGER, name TEXT, data BLOB NOT NULL, PRIMARY KEY (segment, name))",
@@ -32,14 +35,25 @@ def beside(ledger: str) -> Path:
     return Path(f"{ledger.removeprefix('sqlite:///')}.search")
 
 
+def delete(path: Path) -> None:
+    """Delete such a file, and what SQLite keeps beside it. Raises OSError."""
+    for side in _SIDES:
+        Path(f"{path}{side}").unlink(missing_ok=True)
+
+
 class SegmentStore:
     """The columns of segments; safe to use from many threads, and by several processes.
 
     What cannot be read is deleted and made anew, as it would be if it had never been there.
+
+    Args:
+        path: the file; it is made when it is missing.
+        log_key: the log's key, of which the key of the seals is derived.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, log_key: SignerKey) -> None:
         self._path = path
+        self._seal = Seal(log_key)
         self._idle: queue.LifoQueue[tuple[int, sqlite3.Connection]] = queue.LifoQueue()
         self._generation = 0
         self._repair = threading.Lock()
@@ -51,10 +65,14 @@ class SegmentStore:
         return self._path
 
     def nodes(self) -> dict[int, bytes]:
-        """The segments that are kept, and of which records: the node of the tree over each. Empty when unreadable."""
+        """The segments that the file says it keeps, and of which records: the node of the tree over each.
+
+        Empty when unreadable. Only the seal of a column shows whether it is true.
+        """
         try:
             with self._connection() as connection:
-                return dict(connection.execute("SELECT segment, node FROM segments"))
+                rows = connection.execute("SELECT segment, node FROM segments").fetchall()
+            return {segment: node for segment, node in rows if isinstance(segment, int)}
         except (sqlite3.Error, OSError) as error:
             self._discard(error)
             return {}
@@ -62,19 +80,32 @@ class SegmentStore:
     def put(self, segment: int, node: bytes, columns: Mapping[str, Column]) -> None:
         """Keep the columns of a segment.
 
+        Args:
+            segment: its number.
+            node: the node of the log's tree over its records, which the caller held against them.
+            columns: by name.
+
         Raises:
             sqlite3.Error, OSError: they cannot be kept.
         """
-        rows = [(segment, name, column.encode()) for name, column in columns.items()]
+        rows = [
+            (segment, name, self._seal.seal((segment, name, node), column.encode()))
+            for name, column in columns.items()
+        ]
         with self._connection() as connection, connection:
             connection.executemany("INSERT OR REPLACE INTO columns VALUES (?, ?, ?)", rows)
             connection.execute("INSERT OR REPLACE INTO segments VALUES (?, ?)", (segment, node))
 
-    def column(self, segment: int, name: str) -> Column:
+    def column(self, segment: int, name: str, node: bytes) -> Column:
         """A column of a segment.
 
+        Args:
+            segment: its number.
+            name: the column's.
+            node: the node of the log's tree over the segment, from the log itself.
+
         Raises:
-            ColumnDamaged: it is not there, or not as it was written; the segment is forgotten.
+            ColumnDamaged: it is not there, or not sealed for these records; the segment is forgotten.
         """
         try:
             with self._connection() as connection:
@@ -82,7 +113,7 @@ class SegmentStore:
                 row = connection.execute(query, (segment, name)).fetchone()
             if row is None:
                 raise ColumnDamaged("it is missing")
-            found = Column.decode(row[0])
+            found = Column.decode(self._seal.open((segment, name, node), row[0]))
             if found.size != SEGMENT:
                 raise ColumnDamaged("it is of another length")
             return found
@@ -107,8 +138,7 @@ class SegmentStore:
         """Delete the file."""
         self._generation += 1
         self._let_go()
-        for side in _SIDES:
-            Path(f"{self._path}{side}").unlink(missing_ok=True)
+        delete(self._path)
 
     def close(self) -> None:
         """Let go of the file."""

@@ -1,5 +1,6 @@
 """What contract terms may say, given the catalogue entry they are about. Pure; every violation is named."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Final
@@ -16,6 +17,10 @@ MAX_TERMS_BYTES: Final = 128 * 1024
 """How long the canonical terms may be, so that a statement over them fits into SignContractRequest."""
 
 MOST_VIOLATIONS: Final = 50
+
+# U+0000 ends a text in many a program that both departments may read the terms with, and none of these can be seen.
+_CONTROLS: Final = re.compile("[\\x00-\\x1f\\x7f-\\x9f]")
+_NO_CONTROLS: Final = "must hold no control characters"
 
 # The alternative of Value that holds each field type.
 _KIND_OF_TYPE: Final = {
@@ -50,7 +55,7 @@ def violations(terms: ContractTerms, entry: DatasetRow | None, now: datetime) ->
     """Yields everything that stands in the way of the terms."""
     yield from _of_parties(terms)
     yield from _of_period(terms, now)
-    yield from _of_purposes(terms)
+    yield from _of_texts(terms)
     yield from _of_quotas(terms)
     yield from _of_extras(terms)
     if len(terms_json(terms)) > MAX_TERMS_BYTES:
@@ -89,8 +94,12 @@ def _of_period(terms: ContractTerms, now: datetime) -> Iterator[FieldViolation]:
         yield FieldViolation("terms.period.not_after", "is over already; the period must end in the future")
 
 
-def _of_purposes(terms: ContractTerms) -> Iterator[FieldViolation]:
+def _of_texts(terms: ContractTerms) -> Iterator[FieldViolation]:
+    if _CONTROLS.search(terms.legal_citation):
+        yield FieldViolation("terms.legal_citation", _NO_CONTROLS)
     for place, purpose in enumerate(terms.purposes):
+        if _CONTROLS.search(purpose):
+            yield FieldViolation(f"terms.purposes[{place}]", _NO_CONTROLS)
         # A query must repeat the purpose exactly; invisible differences would make it impossible to use.
         if purpose != purpose.strip() or not purpose:
             yield FieldViolation(

@@ -30,13 +30,13 @@ def rebuild_index(
     """
     from audit.ledger.rebuild import RebuildRefused
     from audit.ledger.rebuild import rebuild_index as rebuild
-    from audit.search.store import SegmentStore, beside
+    from audit.search.store import beside, delete
 
     with Bar("writing records", total=None) as bar:
         try:
             found = rebuild(ledger, progress=bar.reach)
             # The audit service makes it anew by itself.
-            SegmentStore(search_index or beside(ledger)).delete()
+            delete(search_index or beside(ledger))
         except (RebuildRefused, OSError) as error:
             typer.echo(f"refused: {error}", err=True)
             raise typer.Exit(_FAILED) from None

@@ -35,7 +35,7 @@ from audit.search.store import SegmentStore, beside
 from isthmus.identity import Identity, Role
 from isthmus.ids import new_exchange
 from isthmus.v1.common_pb2 import Subject
-from tests.bench.audit_ledger import TOKENS, build, open_ledger
+from tests.bench.audit_ledger import KEY, TOKENS, build, open_ledger
 from tests.bench.audit_town import SCHEME
 from tests.bench.progress import progress
 
@@ -178,7 +178,7 @@ def measure(action: Callable[[], tuple[int, bool]], *, times: int, search: str, 
 
 def run(path: Path, *, times: int, report: Callable[[str], None]) -> dict[str, Any]:
     """Measures everything on the ledger at a path."""
-    store = SegmentStore(beside(str(path)))
+    store = SegmentStore(beside(str(path)), KEY)
     with closing(open_ledger(path, lambda: datetime.now(UTC))) as ledger, closing(store):
         keeper = SegmentKeeper(ledger.read, store)
         began = time.perf_counter()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from audit.ledger import Ledger
+from audit.ledger.errors import LedgerDamaged
 from audit.search.count import BY, count_records
 from audit.search.find import Finder, Search
 from isthmus.cli.main import app
@@ -152,6 +154,38 @@ def test_a_count_gives_up_when_its_time_is_over(tmp_path: Path) -> None:
         append(ledger, decision(), denial())
         with ledger.read() as connection, pytest.raises(DeadlineExceeded, match="narrow the filter"):
             count_records(Finder(None), connection, Search(AUDITOR), by=[], limit=1, deadline_s=-1.0)
+
+
+def test_no_caller_allows_a_count_more_time_than_the_service_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("audit.search.count.LONGEST_S", -1.0)
+    with ledger_in(tmp_path) as ledger:
+        append(ledger, decision())
+        for deadline_s in (None, 3600.0, float("inf")):
+            with ledger.read() as connection, pytest.raises(DeadlineExceeded):
+                count_records(
+                    Finder(None), connection, Search(AUDITOR), by=[], limit=1, deadline_s=deadline_s
+                )
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        ("DELETE FROM records WHERE idx = 1", "1 of the records 0 to 1"),
+        ("UPDATE records SET leaf = x'7b' WHERE idx = 1", "record 1 cannot be read"),
+        ("UPDATE records SET leaf = x'37' WHERE idx = 1", "record 1 cannot be read"),
+    ],
+)
+def test_a_record_that_is_missing_makes_no_other_count_in_its_place(
+    tmp_path: Path, damage: str, words: str
+) -> None:
+    with ledger_in(tmp_path) as ledger:
+        append(ledger, decision(), decision(), denial())
+        with closing(sqlite3.connect(tmp_path / "ledger.db")) as file, file:
+            file.execute(damage)
+        with ledger.read() as connection, pytest.raises(LedgerDamaged, match=words):
+            count_records(Finder(None), connection, Search(AUDITOR, "index = 1"), by=["decision"], limit=1)
 
 
 def test_too_many_different_lines_are_refused_instead_of_filling_the_memory(

@@ -15,25 +15,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from audit.ledger import Ledger
-from audit.ledger.errors import IndexDamaged
-from audit.search.access import visible_to
 from audit.search.count import count_records
 from audit.search.find import Finder, Search
 from audit.search.index import SearchIndex
 from audit.search.keep import SegmentKeeper
-from audit.search.query import compile_filter, newest_first
-from audit.search.segments import SEGMENT
 from audit.search.store import SegmentStore, beside
-from isthmus.identity import Identity, Role
-from tests.bench.audit_ledger import build, open_ledger
+from isthmus.identity import Identity
+from tests.bench.audit_ledger import KEY, build, open_ledger
 from tests.bench.audit_town import BASES, DENIALS, PURPOSES
+from tests.integration.search_world import AUDITOR, OFFICER, RECORDS, copied, paged, plainly
 from tests.unit.audit.ledger_world import append, decision
 
 pytestmark = pytest.mark.integration
 
-AUDITOR = Identity("data.example", Role.AUDITOR, None, "wang")
-OFFICER = Identity("data.example", Role.OFFICER, "tax", "li")
-RECORDS = SEGMENT + 700
 NEVER = [
     "decision = ERROR AND reason = POLICY_ERROR",
     "legal_basis = CONTRACT",
@@ -57,34 +51,10 @@ def ledger(home: Path) -> Iterator[Ledger]:
 
 @pytest.fixture(scope="module")
 def store(home: Path, ledger: Ledger) -> Iterator[SegmentStore]:
-    with closing(SegmentStore(beside(str(home)))) as one:
+    with closing(SegmentStore(beside(str(home)), KEY)) as one:
         assert SegmentKeeper(ledger.read, one).keep() == 1
         assert SegmentKeeper(ledger.read, one).keep() == 0
         yield one
-
-
-def plainly(ledger: Ledger, filter_: str, who: Identity = AUDITOR) -> list[int]:
-    """What the ledger itself answers, all at once."""
-    with ledger.read() as connection:
-        conditions = [*visible_to(who), compile_filter(filter_)]
-        return [each.index for each in newest_first(connection, conditions, before=None, limit=RECORDS)]
-
-
-def paged(
-    ledger: Ledger, finder: Finder, filter_: str, who: Identity = AUDITOR, *, limit: int = 1000
-) -> list[int]:
-    """What a finder answers, page by page."""
-    found: list[int] = []
-    before: int | None = None
-    while True:
-        with ledger.read() as connection:
-            page = finder.page(connection, Search(who, filter_), before=before, limit=limit)
-        assert len(page.found) <= limit
-        found += [each.index for each in page.found]
-        if page.next is None:
-            return found
-        assert before is None or page.next < before
-        before = page.next
 
 
 _QUOTED = st.sampled_from(
@@ -184,15 +154,7 @@ def test_a_batch_is_found_by_each_of_its_persons(ledger: Ledger, store: SegmentS
 @pytest.fixture
 def copy(home: Path, ledger: Ledger, store: SegmentStore, tmp_path: Path) -> Path:
     """A copy of the ledger and its index, to be damaged."""
-    path = tmp_path / "ledger.db"
-    with closing(sqlite3.connect(home)) as source, closing(sqlite3.connect(path)) as target:
-        source.backup(target)
-    with (
-        closing(sqlite3.connect(store.path)) as source,
-        closing(sqlite3.connect(beside(str(path)))) as target,
-    ):
-        source.backup(target)
-    return path
+    return copied(home, tmp_path)
 
 
 def _garbage(path: Path) -> None:
@@ -237,7 +199,7 @@ def test_whatever_happens_to_the_file_answers_stay_the_same_and_it_is_made_anew(
     _DAMAGES[damage](path)  # type: ignore[operator]
     with (
         closing(open_ledger(copy, lambda: datetime.now(UTC))) as ledger,
-        closing(SegmentStore(path)) as store,
+        closing(SegmentStore(path, KEY)) as store,
     ):
         for filter_ in ("reason = QUOTA_EXHAUSTED", "emergency = true", *NEVER):
             assert paged(ledger, Finder(store, patience=60), filter_) == plainly(ledger, filter_)
@@ -262,7 +224,7 @@ def test_columns_are_made_of_leaves_that_the_tree_vouches_for_only(copy: Path, c
     path.unlink()
     with (
         closing(open_ledger(copy, lambda: datetime.now(UTC))) as ledger,
-        closing(SegmentStore(path)) as store,
+        closing(SegmentStore(path, KEY)) as store,
     ):
         with closing(sqlite3.connect(copy)) as connection, connection:
             connection.execute(change)
@@ -270,24 +232,11 @@ def test_columns_are_made_of_leaves_that_the_tree_vouches_for_only(copy: Path, c
         assert paged(ledger, Finder(store), "decision = ERROR") == plainly(ledger, "decision = ERROR")
 
 
-def test_a_record_whose_columns_were_altered_in_the_ledger_is_named_with_what_mends_it(copy: Path) -> None:
-    with closing(open_ledger(copy, lambda: datetime.now(UTC))) as ledger:
-        with closing(sqlite3.connect(copy)) as connection, connection:
-            connection.execute("UPDATE records SET consumer = 'departments/nobody' WHERE idx = 9000")
-            query = "SELECT caller FROM records WHERE idx = 9000"
-            (caller,) = connection.execute(query).fetchone()
-        consumer = f"departments/{caller.split('/')[4]}"
-        filter_ = f"consumer = {consumer} AND index < 9100 AND index > 8900"
-        store = SegmentStore(beside(str(copy)))
-        with closing(store), pytest.raises(IndexDamaged, match=r"record 9000.*rebuild-index"):
-            paged(ledger, Finder(store), filter_)
-
-
 def test_the_service_keeps_the_index_by_itself_and_nobody_else_can_read_it(copy: Path) -> None:
     path = beside(str(copy))
     path.unlink()
     with closing(open_ledger(copy, lambda: datetime.now(UTC))) as ledger:
-        index = SearchIndex(path, ledger.read)
+        index = SearchIndex(path, ledger.read, KEY)
         index.start()
         try:
             deadline = datetime.now(UTC).timestamp() + 60
@@ -308,7 +257,7 @@ def test_the_log_goes_on_whatever_happens_to_the_file(copy: Path) -> None:
     path.mkdir()
     with (
         closing(open_ledger(copy, lambda: datetime.now(UTC))) as ledger,
-        closing(SegmentStore(path)) as store,
+        closing(SegmentStore(path, KEY)) as store,
     ):
         size = ledger.newest().size
         with pytest.raises(sqlite3.Error):

@@ -9,7 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.search.columns import SEPARATOR, Column, ColumnDamaged, at, newest_first, span
+from audit.search.seal import Seal
+from audit.tlog.keys import SignerKey
 
+KEY = SignerKey.from_seed("log.example", b"\1" * 32)
 texts = st.lists(st.text("aAbB案件0,@", max_size=4), min_size=1, max_size=60)
 
 
@@ -59,13 +62,41 @@ def test_a_mask_lists_its_records_newest_first(positions: set[int]) -> None:
     assert span(4, 4) == 0
 
 
+PLACE = (3, "purpose", b"\7" * 32)
+
+
 @given(texts, st.data())
-def test_no_flipped_or_missing_byte_of_a_column_goes_unnoticed(
+def test_no_flipped_or_missing_byte_of_a_sealed_column_goes_unnoticed(
     values: list[str], data: st.DataObject
 ) -> None:
-    whole = Column.of(values).encode()
+    seal, column = Seal(KEY), Column.of(values).encode()
+    whole = seal.seal(PLACE, column)
+    assert seal.open(PLACE, whole) == column
     place = data.draw(st.integers(0, len(whole) - 1))
     flipped = whole[:place] + bytes([whole[place] ^ data.draw(st.integers(1, 255))]) + whole[place + 1 :]
-    for damaged in (flipped, whole[:place]):
+    for damaged in (flipped, whole[:place], whole + b"\0", None, "text", 7):
         with pytest.raises(ColumnDamaged):
-            Column.decode(damaged)
+            seal.open(PLACE, damaged)
+
+
+@pytest.mark.parametrize(
+    ("key", "place"),
+    [
+        (KEY, (4, "purpose", b"\7" * 32)),
+        (KEY, (3, "purposf", b"\7" * 32)),
+        (KEY, (3, "purpose", b"\7" * 31 + b"\0")),
+        (SignerKey.from_seed("log.example", b"\2" * 32), PLACE),
+        (SignerKey.from_seed("log.example/other", b"\1" * 32), PLACE),
+    ],
+)
+def test_a_seal_holds_for_one_log_one_segment_one_column_and_its_records(
+    key: SignerKey, place: tuple[int, str, bytes]
+) -> None:
+    with pytest.raises(ColumnDamaged, match="seal is wrong"):
+        Seal(key).open(place, Seal(KEY).seal(PLACE, b"content"))
+
+
+@pytest.mark.parametrize("length", [0, 1, 7, 8, 9])
+def test_a_column_of_another_length_is_none(length: int) -> None:
+    with pytest.raises(ColumnDamaged):
+        Column.decode(Column.of(["a", "b", "c"]).encode()[:length])

@@ -97,6 +97,8 @@ def test_good_terms_have_no_fault() -> None:
         ({"fields": [{"name": "city", "transform": "plain"}] * 2}, ["terms.fields[1]"]),
         ({"purposes": ["商业营销"]}, ["terms.purposes[0]"]),
         ({"purposes": [PURPOSE, PURPOSE]}, ["terms.purposes[1]"]),
+        ({"purposes": [f"{PURPOSE}\0核验"]}, ["terms.purposes[0]", "terms.purposes[0]"]),
+        ({"legal_citation": "第十三条\x1b[2J"}, ["terms.legal_citation"]),
         ({"purposes": [f"{PURPOSE} "]}, ["terms.purposes[0]", "terms.purposes[0]"]),
         ({"modes": ["QUERY", "STREAM"]}, ["terms.modes[1]"]),
         ({"not_after": rfc3339(NOW)}, ["terms.period.not_after"]),

@@ -3,9 +3,11 @@
 import logging
 import socket
 import threading
+import time
 from typing import Any, Final, cast
 
 from waitress import wasyncore
+from waitress.channel import HTTPChannel
 from waitress.server import create_server
 
 from audit.tiles.address import split_address
@@ -20,6 +22,33 @@ _LIMITS: Final[dict[str, Any]] = {
 }
 """Counts, seconds and bytes."""
 _LAST_ANSWERS_S: Final = 10.0
+_REQUEST_S: Final = 15.0
+"""So long may one request take to come in; a byte now and then is not enough to keep a connection."""
+_ONE_ADDRESS: Final = 50
+"""So many of the connections may be from one address, which may be that of a proxy."""
+
+
+class _Channel(HTTPChannel):
+    """A connection that is closed when one request takes too long to come in, or its address has too many."""
+
+    def __init__(self, server: Any, sock: Any, addr: Any, adj: Any, map: Any = None) -> None:
+        super().__init__(server, sock, addr, adj, map=map)
+        self._incoming: object = None
+        self._since = 0.0
+        if sum(each.addr[0] == addr[0] for each in server.active_channels.values()) > _ONE_ADDRESS:
+            self.will_close = True
+
+    def received(self, data: bytes) -> bool:
+        """Take what came in."""
+        result: bool = super().received(data)
+        if self.request is not self._incoming:
+            self._incoming, self._since = self.request, time.monotonic()
+        return result
+
+    def check(self, now: float) -> None:
+        """Have it closed if it is time."""
+        if self._incoming is not None and now - self._since > _REQUEST_S:
+            self.will_close = True
 
 
 class HttpServer:
@@ -51,6 +80,7 @@ class HttpServer:
         )
         # Typed as if there could be several listeners; there is one socket, and so one.
         self._server = cast(Any, server)
+        self._server.channel_class = _Channel
         self.port: int = int(self._server.effective_port)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -69,8 +99,14 @@ class HttpServer:
             wasyncore.close_all(self._sockets, ignore_all=True)
 
     def _run(self) -> None:
+        due = 0.0
         while not self._stopping.is_set():
             wasyncore.loop(timeout=1.0, use_poll=True, map=self._sockets, count=1)
+            now = time.monotonic()
+            if now >= due:
+                due = now + 1.0
+                for channel in list(self._server.active_channels.values()):
+                    channel.check(now)
 
 
 def _listen(address: str, name: str) -> socket.socket:

@@ -1,5 +1,6 @@
 """How far others vouch for the log: what a quorum of witnesses or a timestamp covers, and how long the rest has waited."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -7,6 +8,7 @@ import sqlalchemy as sa
 
 from audit.ledger.schema import checkpoints
 from audit.timestamps.stored import newest_timestamped
+from audit.tlog.cosignature import CosignerKey
 from audit.witness.stored import newest_quorum
 
 
@@ -29,9 +31,11 @@ class Coverage:
         return max(0.0, (now - self.waiting_since).total_seconds())
 
 
-def covered_by_witnesses(connection: sa.Connection, required: int) -> Coverage:
-    """What checkpoints cover that `required` witnesses cosigned."""
-    return _coverage(connection, newest_quorum(connection, required))
+def covered_by_witnesses(
+    connection: sa.Connection, required: int, *, keys: Collection[CosignerKey] | None = None
+) -> Coverage:
+    """What `required` witnesses vouch for, of those with one of `keys`, or of all that ever cosigned."""
+    return _coverage(connection, newest_quorum(connection, required, keys=keys))
 
 
 def covered_by_timestamps(connection: sa.Connection) -> Coverage:

@@ -4,7 +4,9 @@ A log that was forked, rolled back, or withholds its newest part contradicts eve
 """
 
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from audit.tlog.checkpoint import Checkpoint, SignedCheckpoint, open_checkpoint
@@ -29,7 +31,28 @@ class NotWitnessed(ValueError):
 
 
 class Contradiction(ValueError):
-    """The log contradicts what it signed before. Keep both checkpoints: together they prove it to anybody."""
+    """The log contradicts what it signed before. Keep both checkpoints: together they prove it to anybody.
+
+    Attributes:
+        notes: the checkpoints that contradict each other.
+    """
+
+    def __init__(self, problem: str, *notes: bytes) -> None:
+        super().__init__(problem)
+        self.notes = notes
+
+
+@dataclass(frozen=True, slots=True)
+class Witnessed:
+    """What witnesses vouch for.
+
+    Attributes:
+        size: number of records.
+        cosigned: when each of them cosigned it, by name, UTC.
+    """
+
+    size: int
+    cosigned: Mapping[str, datetime]
 
 
 def kept_checkpoint(data: bytes) -> bytes:
@@ -69,6 +92,14 @@ def require_same_history(
         Contradiction: the log was forked, rolled back, or withholds its newest part.
     """
     old, new = (open_checkpoint(each, key).checkpoint for each in (kept, now))
+    try:
+        _require_growth(old, new, proof)
+    except Contradiction as error:
+        raise Contradiction(str(error), kept, now) from error
+    return old, new
+
+
+def _require_growth(old: Checkpoint, new: Checkpoint, proof: Callable[[int, int], Sequence[bytes]]) -> None:
     if new.size < old.size:
         raise Contradiction(
             f"the log shows {new.size} records, and signed {old.size} before: it was rolled back, or its newest part is "
@@ -77,7 +108,48 @@ def require_same_history(
     # From the empty log on there is nothing to prove.
     if old.size:
         _require_prefix(old, new, proof)
-    return old, new
+
+
+def require_witnessed(
+    kept: bytes,
+    now: bytes,
+    cosigned: bytes,
+    key: VerifierKey,
+    *,
+    witnesses: Collection[CosignerKey],
+    required: int,
+    proof: Callable[[int, int], Sequence[bytes]],
+) -> Witnessed:
+    """Return what witnesses saw, only if it reaches what was kept and is of one history with it and with what is shown.
+
+    Args:
+        kept: the note that was kept.
+        now: the note that the log shows now.
+        cosigned: the newest that it shows with cosignatures; empty if it shows none.
+        key: the log's key.
+        witnesses: whom one trusts.
+        required: so many of them must have cosigned.
+        proof: asks for the consistency proof from a size to a larger one.
+
+    Raises:
+        NoteError, CheckpointError: one of the notes is not the log's, or a cosignature is invalid.
+        NotWitnessed: too few cosigned, or not as far as what was kept.
+        Contradiction: the log shows others another history than the caller.
+    """
+    signed = require_witnesses(cosigned, key, witnesses, required=required)
+    old, new = (open_checkpoint(each, key).checkpoint for each in (kept, now))
+    seen = signed.checkpoint
+    if seen.size < old.size:
+        # Beyond what they saw there could be one history for each who asks.
+        raise NotWitnessed(
+            f"the witnesses you trust have cosigned {seen.size} records, and what you kept reaches {old.size}: they do not "
+            "vouch for it yet. Ask again once they have cosigned more"
+        )
+    for size, note in ((old.size, kept), (new.size, now)):
+        older, newer = sorted(((size, note), (seen.size, cosigned)), key=lambda each: each[0])
+        require_same_history(older[1], newer[1], key, proof=proof)
+    times = {each.name: each.time_in(signed.note) for each in witnesses}
+    return Witnessed(seen.size, {name: at for name, at in times.items() if at is not None})
 
 
 def require_witnesses(
@@ -88,7 +160,9 @@ def require_witnesses(
     Raises:
         NoteError, CheckpointError: it is not the log's, or a cosignature is invalid.
         NotWitnessed: too few did.
+        ValueError: two of the witnesses are the same, or one is the log.
     """
+    require_independent(witnesses, key)
     if not note:
         raise NotWitnessed("no witness has cosigned a checkpoint of this log")
     signed = open_checkpoint(note, key, witnesses=witnesses)
@@ -96,6 +170,18 @@ def require_witnesses(
     if found < required:
         raise NotWitnessed(f"{found} of the witnesses you trust cosigned it, and {required} are needed")
     return signed
+
+
+def require_independent(witnesses: Collection[CosignerKey], log_key: VerifierKey) -> None:
+    """Return only if each of the witnesses has a key of its own, whatever its name, and none has the log's.
+
+    Raises:
+        ValueError: otherwise: whoever holds one key is one witness, and a log is none for itself.
+    """
+    if any(each.public_key == log_key.public_key for each in witnesses):
+        raise ValueError("one of the witnesses has the log's own key: a log cannot vouch for itself")
+    if len({each.public_key for each in witnesses}) != len(witnesses):
+        raise ValueError("two of the witnesses have the same key: give each once, it counts once")
 
 
 def _require_prefix(old: Checkpoint, new: Checkpoint, proof: Callable[[int, int], Sequence[bytes]]) -> None:

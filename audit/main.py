@@ -21,7 +21,6 @@ from audit.search.lookup import SubjectIndex
 from audit.search.store import beside
 from audit.service import AuditService
 from audit.tiles.app import READ_DEADLINE_S, TileApp
-from audit.timestamps import TimestampError
 from audit.vouching import Vouching
 from isthmus.access import ControlAuthoriser
 from isthmus.config import load
@@ -57,8 +56,8 @@ class AuditServer:
         server, ledger = config.server, config.ledger
         credentials = load_credentials(server.certificate, server.key, server.ca)
         _require_audit_role(credentials, server.trust_domain)
-        log_key = load_log_key(ledger.log_key)
         tokens = load_subject_tokens(config.subjects.keys, config.subjects.current)
+        log_key = load_log_key(ledger.log_key)
         self.ledger = Ledger.open(
             ledger.url,
             log_key=log_key,
@@ -182,7 +181,7 @@ def _make_vouching(
 ) -> Vouching:
     try:
         return Vouching(config, ledger, clock=clock, registry=registry)
-    except TimestampError as error:
+    except ValueError as error:
         raise StartError(str(error)) from error
 
 

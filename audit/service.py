@@ -1,9 +1,8 @@
 """AuditService: the trail, for those who may see it."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from itertools import islice
 from typing import Final
 
 import grpc
@@ -12,7 +11,6 @@ import sqlalchemy as sa
 from audit.evidence.answer import Evidence
 from audit.export.answer import export_records
 from audit.ledger import Head, Ledger, LedgerDamaged
-from audit.ledger.schema import records
 from audit.ledger.tree import newest_checkpoint
 from audit.reports.anomalies.limits import AnomalyLimits
 from audit.reports.anomalies.report import report_anomalies
@@ -22,14 +20,13 @@ from audit.reports.desk import Ask, Desk
 from audit.reports.subject import report_subject
 from audit.reports.words import to_message
 from audit.search.access import visible_to
-from audit.search.lookup import Lookup, SubjectIndex, record_lookup
 from audit.search.count import count_records
-from audit.search.find import PAGE_BYTES, Finder, Search
+from audit.search.find import Finder, Search
+from audit.search.lookup import Lookup, SubjectIndex, record_lookup
 from audit.search.query import (
     Condition,
     Found,
     is_denied,
-    of_subject,
     oldest_first,
     one_of_exchange,
 )
@@ -37,7 +34,7 @@ from audit.tlog.errors import TileError
 from audit.tlog.merkle import hash_leaf
 from audit.tlog.proof import TlogProof
 from audit.witness.stored import cosigned_note, newest_cosigned
-from isthmus.errors import InvalidArgument, NotFound, PermissionDenied
+from isthmus.errors import InvalidArgument, NotFound, PermissionDenied, Unimplemented
 from isthmus.names import ExchangeName
 from isthmus.reasons import Reason
 from isthmus.rpc import Caller, caller
@@ -53,36 +50,34 @@ class AuditService(AuditServiceServicer):
 
     Args:
         ledger: the ledger.
+        subjects: finds the tokens of a person.
+        clock: returns the present time, UTC-aware.
+        finder: finds records; by reading the ledger unless given.
         evidence: makes bundles of evidence; none are made without it.
         anomalies: from where on something is worth a look.
         required_witnesses: how many cosignatures a checkpoint should have to be shown as cosigned.
     """
-        subjects: finds the tokens of a person.
-        clock: returns the present time, UTC-aware.
-    """
-        finder: finds records; by reading the ledger unless given.
 
     def __init__(
         self,
         ledger: Ledger,
-        evidence: Evidence | None = None,
-        anomalies: AnomalyLimits | None = None,
-        required_witnesses: int = 1,
         subjects: SubjectIndex,
         *,
         clock: Callable[[], datetime],
         finder: Finder | None = None,
+        evidence: Evidence | None = None,
+        anomalies: AnomalyLimits | None = None,
+        required_witnesses: int = 1,
     ) -> None:
+        self._ledger = ledger
+        self._subjects = subjects
+        self._clock = clock
+        self._finder = finder or Finder(None)
         self._anomalies = anomalies or AnomalyLimits()
         self._desk = Desk(ledger=ledger, read=self._read, clock=clock, finder=self._finder)
         self._evidence = evidence
         self._required = required_witnesses
 
-        self._ledger = ledger
-        self._subjects = subjects
-        self._clock = clock
-
-        self._finder = finder or Finder(None)
     def ListRecords(
         self, request: pb.ListRecordsRequest, context: grpc.ServicerContext
     ) -> pb.ListRecordsResponse:
@@ -96,10 +91,9 @@ class AuditService(AuditServiceServicer):
         if page.next is not None:
             response.next_page_token = next_page_token(request, (page.next,))
         texts = {"filter": request.filter, "reason": request.reason}
-        self._record(who, "ListRecords", received, texts=texts, token=token, found=len(page))
+        self._record(who, "ListRecords", received, texts=texts, token=token, found=len(page.found))
         return response
 
-    def GetRecord(self, request: pb.GetRecordRequest, context: grpc.ServicerContext) -> pb.GetRecordResponse:
     def CountRecords(
         self, request: pb.CountRecordsRequest, context: grpc.ServicerContext
     ) -> pb.CountRecordsResponse:
@@ -116,6 +110,7 @@ class AuditService(AuditServiceServicer):
         lines = [pb.RecordCount(values=values, count=count) for values, count in counts.lines]
         return pb.CountRecordsResponse(counts=lines, total=counts.total, truncated=counts.truncated)
 
+    def GetRecord(self, request: pb.GetRecordRequest, context: grpc.ServicerContext) -> pb.GetRecordResponse:
         """Returns one record."""
         who = caller(context)
         with self._read(who) as connection:
@@ -127,8 +122,10 @@ class AuditService(AuditServiceServicer):
         who = caller(context)
         with self._read(who) as connection:
             found = _named(connection, request.name, visible_to(who.identity))
-            note = cosigned_note(connection, self._ledger.head(connection))
-            cosigned = newest_cosigned(connection)
+            # One that witnesses cosigned proves more than one that is newer.
+            head = newest_cosigned(
+                connection, beyond=found.index, required=self._required
+            ) or self._ledger.head(connection)
             hashes = self._ledger.tree(connection).inclusion_proof(found.index, head.size)
         proof = TlogProof(found.index, tuple(hashes), head.note)
         return pb.GetProofResponse(
@@ -140,8 +137,8 @@ class AuditService(AuditServiceServicer):
     ) -> pb.GetCheckpointResponse:
         """Returns the newest signed checkpoint and the log's public key."""
         with self._read(caller(context)) as connection:
-            # One that witnesses cosigned proves more than one that is newer.
-            head = newest_cosigned(connection, beyond=found.index) or self._ledger.head(connection)
+            note = cosigned_note(connection, self._ledger.head(connection))
+            cosigned = newest_cosigned(connection, required=self._required)
         return pb.GetCheckpointResponse(
             checkpoint=note.decode(),
             verifier_key=self._ledger.verifier_key.encode(),
@@ -219,6 +216,8 @@ class AuditService(AuditServiceServicer):
         token, tokens = self._subjects.find(request.subject)
         return Search(who.identity, request.filter, tokens), token
 
+    @contextmanager
+    def _read(self, who: Caller) -> Iterator[sa.Connection]:
         try:
             with self._ledger.read(deadline_s=self._remaining(who)) as connection:
                 if is_denied(connection, who.thumbprint):

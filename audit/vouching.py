@@ -2,21 +2,25 @@
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import Final
 
 from prometheus_client import CollectorRegistry
 
 from audit.background import Background
 from audit.config import AuditConfig
 from audit.http import HttpPost
+from audit.kept import require_independent
 from audit.ledger import Ledger
 from audit.timestamps.rounds import TimestampRound
 from audit.timestamps.token import load_roots
 from audit.tlog.cosignature import CosignerKey
 from audit.vouching_metrics import VouchingMetrics
-from audit.witness.client import WitnessClient
+from audit.witness.client import TRIES, WitnessClient
 from audit.witness.rounds import CosigningRound
 
 Clock = Callable[[], datetime]
+_LAST_S: Final = 5.0
+"""For keeping what came last."""
 
 
 class Vouching:
@@ -30,6 +34,7 @@ class Vouching:
 
     Raises:
         TimestampError: the certificates that vouch for the authority cannot be read.
+        ValueError: a witness has the log's own key.
     """
 
     def __init__(
@@ -43,7 +48,7 @@ class Vouching:
         metrics = VouchingMetrics(
             ledger,
             clock,
-            witnesses=[each.name for each in witnesses],
+            witnesses={each.name: CosignerKey.parse(each.vkey) for each in witnesses},
             required=config.witnessing.required,
             timestamps=stamps is not None,
         )
@@ -69,22 +74,26 @@ class Vouching:
             each.start()
 
     def stop(self) -> None:
-        """Begin no further round, and let those under way end, or be cut off at their time limit."""
+        """Begin no further round, and cut off those under way. Takes seconds at most, whatever others do."""
         for each in self._rounds:
-            each.stop()
+            each.stop(0)
         for post in self._posts:
             post.close()
+        for each in self._rounds:
+            each.stop(_LAST_S)
 
     def _add_witnesses(
         self, config: AuditConfig, ledger: Ledger, metrics: VouchingMetrics, clock: Clock
     ) -> None:
         settings = config.witnessing
+        require_independent([CosignerKey.parse(each.vkey) for each in config.witnesses], ledger.verifier_key)
         post = self._post(HttpPost(settings.timeout_s, settings.ca))
         clients = [
             WitnessClient(each.name, CosignerKey.parse(each.vkey), each.url, post, clock)
             for each in config.witnesses
         ]
-        cosigning = CosigningRound(ledger, clients, watcher=metrics, clock=clock)
+        limit_s = TRIES * settings.timeout_s + 1
+        cosigning = CosigningRound(ledger, clients, watcher=metrics, clock=clock, timeout_s=limit_s)
         self._rounds.append(Background("audit.witness", cosigning.run, settings.interval_s))
 
     def _post(self, post: HttpPost) -> HttpPost:

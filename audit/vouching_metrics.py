@@ -1,6 +1,6 @@
 """How well others vouch for the log, for its operators to see long before an outage budget is spent."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -12,6 +12,7 @@ from audit.independence import Coverage, covered_by_timestamps, covered_by_witne
 from audit.ledger import Ledger
 from audit.timestamps.rounds import Failure
 from audit.timestamps.stored import newest_at_ms
+from audit.tlog.cosignature import CosignerKey
 from audit.witness.client import Trouble
 from audit.witness.stored import Cosigned, newest_of
 from isthmus.errors import Unavailable
@@ -27,7 +28,7 @@ class VouchingMetrics(Collector):
     Args:
         ledger: whose database is read.
         clock: returns the present time, UTC-aware.
-        witnesses: the names of the witnesses.
+        witnesses: the keys of the witnesses, by name.
         required: how many of them must cosign a checkpoint.
         timestamps: whether there is a timestamp authority.
     """
@@ -37,13 +38,13 @@ class VouchingMetrics(Collector):
         ledger: Ledger,
         clock: Clock,
         *,
-        witnesses: Sequence[str],
+        witnesses: Mapping[str, CosignerKey],
         required: int,
         timestamps: bool,
     ) -> None:
         self._ledger = ledger
         self._clock = clock
-        self._witnesses = tuple(witnesses)
+        self._witnesses = dict(witnesses)
         self._required = required
         self._timestamps = timestamps
         # Without a registry: they are collected with the rest.
@@ -121,12 +122,15 @@ class VouchingMetrics(Collector):
         now = self._clock()
         kinds: list[tuple[str, Coverage]] = []
         if self._witnesses:
-            kinds.append(("witnesses", covered_by_witnesses(connection, self._required)))
+            kinds.append(("witnesses", self._quorum(connection)))
         if self._timestamps:
             kinds.append(("timestamps", covered_by_timestamps(connection)))
         for name, coverage in kinds:
             family.add_metric([name], coverage.waited(now))
         return family
+
+    def _quorum(self, connection: sa.Connection) -> Coverage:
+        return covered_by_witnesses(connection, self._required, keys=self._witnesses.values())
 
     def _since(self, at_ms: int) -> float:
         return self._clock().timestamp() - at_ms / 1000

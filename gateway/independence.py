@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
 import sqlalchemy as sa
 from prometheus_client import CollectorRegistry, Gauge
@@ -16,8 +17,11 @@ from prometheus_client import CollectorRegistry, Gauge
 from audit.background import Background
 from audit.independence import Coverage, covered_by_timestamps, covered_by_witnesses
 from audit.ledger import Ledger
+from audit.tlog.cosignature import CosignerKey
 from isthmus.errors import Unavailable
 from isthmus.reasons import Reason
+
+_MOST_S: Final = 31 * 86_400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,24 +31,38 @@ class IndependenceSection:
     Attributes:
         budget_seconds: how long a record may wait to be covered before exchange stops.
         witnesses: how many witnesses must have cosigned a checkpoint that covers it; 0 when none is needed.
+        vkeys: only the witnesses with these keys count; all whose cosignatures the ledger holds, unless given.
         timestamps: whether a timestamp must cover it, too.
         refresh_seconds: how often what covers the log is read.
     """
 
     budget_seconds: float
     witnesses: int = 0
+    vkeys: tuple[str, ...] = ()
     timestamps: bool = False
     refresh_seconds: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.budget_seconds <= 0 or not 0 < self.refresh_seconds <= 60:
+        # Written so that a number that is none fails, too.
+        if not (0 < self.refresh_seconds <= 60 and 0 < self.budget_seconds <= _MOST_S):
             raise ValueError(
-                "budget_seconds must be more than 0, and refresh_seconds more than 0 and at most 60"
+                f"budget_seconds must be more than 0 and at most {_MOST_S}, and refresh_seconds more than 0 and at most 60"
+            )
+        if self.budget_seconds < 3 * self.refresh_seconds:
+            raise ValueError(
+                "budget_seconds must be at least three times refresh_seconds: a late reading would stop exchange"
             )
         if self.witnesses < 0 or not (self.witnesses or self.timestamps):
             raise ValueError(
                 "say who must vouch for the log: witnesses = 1 or more, timestamps = true, or both"
             )
+        keys = self.keys() or ()
+        if len({each.public_key for each in keys}) != len(keys) or 0 < len(keys) < self.witnesses:
+            raise ValueError("vkeys must name each witness once, and at least as many as must vouch")
+
+    def keys(self) -> tuple[CosignerKey, ...] | None:
+        """The keys of the witnesses that count; None when all do."""
+        return tuple(CosignerKey.parse(each) for each in self.vkeys) or None
 
 
 class OutageBudget:
@@ -69,6 +87,7 @@ class OutageBudget:
         self._ledger = ledger
         self._clock = clock
         self._budget = timedelta(seconds=section.budget_seconds)
+        self._keys = section.keys()
         self._ends: datetime | None = None
         self._missing = "its outside witnesses have not been looked for yet"
         self._background = Background("gateway.independence", self.refresh, section.refresh_seconds)
@@ -129,7 +148,7 @@ class OutageBudget:
         found: list[tuple[str, Coverage]] = []
         if section.witnesses:
             name = f"the cosignature by {section.witnesses} witnesses"
-            found.append((name, covered_by_witnesses(connection, section.witnesses)))
+            found.append((name, covered_by_witnesses(connection, section.witnesses, keys=self._keys)))
         if section.timestamps:
             found.append(("the timestamp", covered_by_timestamps(connection)))
         return found

@@ -40,11 +40,20 @@ class StaticFolder:
         except FileNotFoundError:
             return None
 
-    def write(self, path: str, data: bytes) -> None:
-        """Put a file in its place at once, with all of `data` on the disk. Its name is durable after `sync`."""
+    def write(self, path: str, data: bytes, *, mode: int = 0o666) -> None:
+        """Put a file in its place at once, with all of `data` on the disk. Its name is durable after `sync`.
+
+        Args:
+            path: below the root.
+            data: what it holds.
+            mode: its permissions, of which the process's mask takes away.
+        """
         target, temporary = self._root / path, self._root / _TEMPORARY
         target.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+        # What is there under this name is of a killed run, or a link that somebody put there: it is not followed.
+        temporary.unlink(missing_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        with os.fdopen(os.open(temporary, flags, mode), "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -101,9 +110,11 @@ def open_folder(root: Path) -> Iterator[StaticFolder]:
     lock = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     try:
         _lock(lock, root)
-        yield StaticFolder(root)
-        with suppress(FileNotFoundError):
-            (root / _TEMPORARY).unlink()
+        try:
+            yield StaticFolder(root)
+        finally:
+            with suppress(FileNotFoundError):
+                (root / _TEMPORARY).unlink()
     finally:
         os.close(lock)
 

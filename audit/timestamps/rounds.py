@@ -1,7 +1,7 @@
 """The rounds in which the audit service has its newest checkpoint timestamped."""
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from http import HTTPStatus
 from typing import Final, Protocol
@@ -15,6 +15,7 @@ from audit.timestamps.stored import newest_timestamped, put_timestamp
 from audit.timestamps.token import MAX_RESPONSE_BYTES, TimestampError, make_request, verify_token
 from isthmus.log import logger
 
+_MAX_SKEW: Final = timedelta(minutes=5)
 _REQUEST: Final = "application/timestamp-query"
 
 
@@ -104,7 +105,11 @@ class TimestampRound:
         if answer.status != HTTPStatus.OK:
             raise _NotStamped(Failure.REFUSED, f"it answered {answer.status}")
         try:
-            verify_token(answer.body, note, self._roots, request=request)
+            at, _ = verify_token(answer.body, note, self._roots, request=request)
         except TimestampError as error:
             raise _NotStamped(Failure.INVALID, str(error)) from error
+        if abs(at - self._clock()) > _MAX_SKEW:
+            raise _NotStamped(
+                Failure.INVALID, f"its time differs from ours by more than {_MAX_SKEW}; set the clocks right"
+            )
         return answer.body

@@ -90,9 +90,13 @@ def load_roots(path: Path) -> tuple[Certificate, ...]:
     """
     try:
         with path.open("rb") as file:
-            return tuple(load_pem_x509_certificates(file.read(_MAX_ROOTS_BYTES)))
+            found = file.read(_MAX_ROOTS_BYTES + 1)
     except OSError as error:
         raise TimestampError(f"{path}: cannot be read: {error.strerror}") from error
+    if len(found) > _MAX_ROOTS_BYTES:
+        raise TimestampError(f"{path}: is longer than {_MAX_ROOTS_BYTES} bytes")
+    try:
+        return tuple(load_pem_x509_certificates(found))
     except ValueError as error:
         raise TimestampError(f"{path}: is not a list of PEM certificates") from error
 

@@ -10,7 +10,7 @@ from typing import Final
 from audit.http import Answer, Post, Unreachable
 from audit.tlog.cosignature import CosignerKey
 from audit.tlog.errors import NoteError
-from audit.tlog.note import Signature, open_note
+from audit.tlog.note import Signature, open_note, split_note
 from audit.witness.protocol import (
     MAX_RESPONSE_BYTES,
     PATH,
@@ -22,7 +22,9 @@ from audit.witness.protocol import (
 
 MAX_SKEW: Final = timedelta(minutes=5)
 """How far a witness's clock may differ from ours: what it says about the time must be worth something."""
-_TRIES: Final = 3
+TRIES: Final = 3
+"""How often a witness may name another size before it is given up."""
+_UNPROVEN: Final = ". A refusal is not signed: over http:// anybody on the way could have made it up"
 _REQUEST: Final = "text/plain; charset=utf-8"
 
 
@@ -42,6 +44,18 @@ class NotCosigned(Exception):
     def __init__(self, trouble: Trouble, problem: str) -> None:
         super().__init__(problem)
         self.trouble = trouble
+
+
+class Ahead(NotCosigned):
+    """ROLLED_BACK, unless the log has `size` records by now: somebody else may have shown the witness a newer checkpoint."""
+
+    def __init__(self, size: int, shown: int) -> None:
+        super().__init__(
+            Trouble.ROLLED_BACK,
+            f"it says that it cosigned {size} records of this log, and here are {shown}: the ledger was rolled back, or "
+            f"its newest part is withheld{_UNPROVEN}",
+        )
+        self.size = size
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,21 +88,18 @@ class WitnessClient:
             proof: the consistency proof from an older size to another.
 
         Raises:
+            Ahead: it cosigned more than this checkpoint covers.
             NotCosigned: it did not, and why.
         """
         old = last
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             hashes = tuple(proof(old, size)) if old else ()
             answer = self._send(AddCheckpoint(old, hashes, note))
             if answer.status == HTTPStatus.OK:
                 return self._accept(answer.body, note)
             known = self._known_size(answer, old)
             if known > size:
-                raise NotCosigned(
-                    Trouble.ROLLED_BACK,
-                    f"it cosigned {known} records of this log, and here are {size}: the ledger was rolled back, or its "
-                    "newest part is withheld",
-                )
+                raise Ahead(known, size)
             old = known
         raise NotCosigned(Trouble.REFUSED, "it names another size each time")
 
@@ -111,8 +122,8 @@ class WitnessClient:
         if answer.status in (HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY):
             raise NotCosigned(
                 Trouble.FORKED,
-                f"it cosigned another history of this log than the one here, of {old} records at least: one of them was "
-                "rewritten. Compare the checkpoint it keeps with the ledger",
+                f"it says that it cosigned another history of this log than the one here, of {old} records at least: one "
+                f"of them was rewritten. Compare the checkpoint it keeps with the ledger{_UNPROVEN}",
             )
         if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise NotCosigned(Trouble.UNREACHABLE, f"it answered {answer.status}")
@@ -126,6 +137,9 @@ class WitnessClient:
             raise NotCosigned(
                 Trouble.INVALID, f"what it answered is no cosignature of its key: {error}"
             ) from error
+        # A blank line in its answer would move the end of the text, and make it a signature of another one.
+        if opened.text != split_note(note)[0]:
+            raise NotCosigned(Trouble.INVALID, "what it answered is no cosignature of this checkpoint")
         at = self.key.time_in(opened)
         if at is None or abs(at - asked) > MAX_SKEW + timedelta(seconds=1):
             raise NotCosigned(

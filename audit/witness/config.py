@@ -28,7 +28,9 @@ class WitnessSettings:
         if not self.logs:
             raise ValueError("logs must name the vkey of at least one log")
         split_address(self.address)
-        self.keys()
+        keys = self.keys()
+        if min(len({key.name for key in keys}), len({key.public_key for key in keys})) != len(keys):
+            raise ValueError("each of the logs has a name and a key of its own")
 
     def keys(self) -> tuple[VerifierKey, ...]:
         """The keys of the logs."""

@@ -42,6 +42,10 @@ class WitnessProcess:
         settings = config.witness
         signer = load_cosigner(settings.key)
         logs = settings.keys()
+        if any(each.public_key == signer.verifier.public_key for each in logs):
+            raise ValueError(
+                "the witness has the key of a log: a log cannot vouch for itself; make another key"
+            )
         store = Store(settings.memory, signer.verifier.encode())
         witness = Witness(logs, signer, store=store, clock=clock)
         app = WitnessApp(witness, WitnessMetrics(registry, tuple(each.name for each in logs)))

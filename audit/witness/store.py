@@ -5,7 +5,9 @@ disk before the witness answers, so neither threads, nor processes that share th
 two histories.
 """
 
+import os
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -108,16 +110,25 @@ class Store:
             StoreError: there is a file.
             OSError: it cannot be written.
         """
-        if path.exists():
-            raise StoreError(f"{path} is there already; a memory is never replaced")
         path.parent.mkdir(parents=True, exist_ok=True)
+        # Under a name of its own until it is whole: what a killed run leaves behind is no memory, and in nobody's way.
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        os.close(descriptor)
+        temporary = Path(name)
         try:
-            with _opened(path, create=True) as connection:
+            with _opened(temporary) as connection:
                 connection.executescript(f"BEGIN IMMEDIATE; {_TABLES}")
                 connection.execute("INSERT INTO witness VALUES (?)", (key,))
                 connection.execute("COMMIT")
+            # Unlike a rename, a link replaces nothing.
+            os.link(temporary, path)
+            _sync(path.parent)
+        except FileExistsError as error:
+            raise StoreError(f"{path} is there already; a memory is never replaced") from error
         except sqlite3.DatabaseError as error:
             raise StoreError(f"{path} cannot be written: {error}") from error
+        finally:
+            temporary.unlink(missing_ok=True)
         return cls(path, key)
 
     @contextmanager
@@ -148,10 +159,18 @@ class Store:
             ]
 
 
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 @contextmanager
-def _opened(path: Path, *, create: bool = False) -> Iterator[sqlite3.Connection]:
+def _opened(path: Path) -> Iterator[sqlite3.Connection]:
     # A file that is gone must not be begun again in silence: what it remembered would be cosigned twice.
-    address = f"{path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
+    address = f"{path.absolute().as_uri()}?mode=rw"
     connection = sqlite3.connect(address, uri=True, timeout=_WAIT_S, isolation_level=None)
     try:
         # EXTRA also makes the removal of the journal durable: without it a power cut could undo a commit.

@@ -87,14 +87,17 @@ class Witness:
         request, checkpoint, text = self._read(body)
         refused: Refused | None = None
         with self._store.turn() as turn:
+            latest = turn.latest(checkpoint.origin)
             try:
-                _require_growth(request, checkpoint, turn.latest(checkpoint.origin))
+                _require_growth(request, checkpoint, latest)
             except Refused as error:
                 refused = error
                 if error.split is not None:
                     turn.put_split(error.split, checkpoint.root)
             else:
-                turn.put(checkpoint.origin, Latest(checkpoint.size, checkpoint.root, request.checkpoint))
+                # Anybody may show a public checkpoint again: that must not cost a write to the disk.
+                if (latest.size, latest.root) != (checkpoint.size, checkpoint.root):
+                    turn.put(checkpoint.origin, Latest(checkpoint.size, checkpoint.root, request.checkpoint))
                 line = self._signer.cosign(text, self._clock()).line()
         if refused is not None:
             raise refused

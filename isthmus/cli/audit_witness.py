@@ -9,9 +9,11 @@ import typer
 
 from isthmus.cli.connection import connect
 from isthmus.cli.output import Json, clean, print_facts, print_json, print_table
+from isthmus.cli.whole import write_whole
 from isthmus.errors import InvalidArgument
 
 if TYPE_CHECKING:
+    from audit.kept import Witnessed
     from audit.tlog.checkpoint import Checkpoint
 
 _FAILED: Final = 1
@@ -54,40 +56,43 @@ def consistent(
 
     When it does not, the checkpoint that contradicts yours goes to standard output: keep both.
     """
-    from audit.kept import Contradiction, kept_checkpoint, require_same_history, require_witnesses
+    from audit.kept import Contradiction, kept_checkpoint, require_same_history, require_witnessed
     from audit.keys import load_cosigner_key, load_verifier_key
 
-    shown = ""
+    seen: Witnessed | None = None
     try:
         key, witnesses = load_verifier_key(vkey), [load_cosigner_key(each) for each in witness or ()]
         mine = kept_checkpoint(kept.read_bytes())
         with connect(context, audit=True) as client:
-            found = client.audit.checkpoint()
-            shown = found.checkpoint
-            old, new = require_same_history(mine, shown.encode(), key, proof=_asking(client))
+            found, proof = client.audit.checkpoint(), _asking(client)
+            old, new = require_same_history(mine, found.checkpoint.encode(), key, proof=proof)
             if witnesses:
-                shown = found.cosigned_checkpoint
-                need = len(witnesses) if required is None else required
-                seen = require_witnesses(shown.encode(), key, witnesses, required=need).checkpoint
-                older, newer = sorted(
-                    ((mine, old.size), (shown.encode(), seen.size)), key=lambda each: each[1]
+                seen = require_witnessed(
+                    mine,
+                    found.checkpoint.encode(),
+                    found.cosigned_checkpoint.encode(),
+                    key,
+                    witnesses=witnesses,
+                    required=len(witnesses) if required is None else required,
+                    proof=proof,
                 )
-                require_same_history(older[0], newer[0], key, proof=_asking(client))
+        if out is not None:
+            write_whole(out, found.checkpoint)
     except Contradiction as error:
-        typer.echo(shown, nl=False)
-        typer.echo(
-            f"contradicted: {error}. Keep your file and this checkpoint, and tell the auditors", err=True
-        )
+        others = [each for each in error.notes if each != mine]
+        typer.echo(b"\n".join(others), nl=False)
+        which = "the two checkpoints above" if len(others) > 1 else "your file and this checkpoint"
+        typer.echo(f"contradicted: {error}. Keep {which}, and tell the auditors", err=True)
         raise typer.Exit(_FAILED) from None
     except (OSError, ValueError) as error:
         raise _refused(error) from None
-    if out is not None:
-        out.write_text(found.checkpoint, encoding="utf-8")
-    _say(old, new, seen.size if witnesses else None, as_json=as_json)
+    _say(old, new, seen, as_json=as_json)
 
 
 def cosignatures(ledger: Ledger, as_json: Json = False) -> None:
     """List what each witness cosigned last, from a ledger's file. `consistent --witness` checks cosignatures."""
+    from sqlalchemy.exc import SQLAlchemyError
+
     from audit.ledger.offline import open_offline
     from audit.witness.stored import newest_of_all
 
@@ -96,6 +101,8 @@ def cosignatures(ledger: Ledger, as_json: Json = False) -> None:
             found = newest_of_all(connection)
     except (OSError, ValueError) as error:
         raise _refused(error) from None
+    except SQLAlchemyError as error:
+        raise _unreadable(ledger, error) from None
     rows = [{"witness": each.witness, "size": each.size, "time": _time(each.at_ms)} for each in found]
     _list(rows, "cosignatures", as_json=as_json)
 
@@ -110,17 +117,29 @@ def timestamps(
             dir_okay=False,
         ),
     ],
+    vkey: Annotated[
+        Path | None,
+        typer.Option(
+            "--vkey", help="The log's public key: check that it signed each checkpoint.", dir_okay=False
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """List the RFC 3161 timestamps of a ledger's checkpoints, each verified offline against the checkpoint it is of."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from audit.keys import load_verifier_key
     from audit.ledger.offline import open_offline
     from audit.timestamps import load_roots, verify_tokens
 
     try:
+        key = None if vkey is None else load_verifier_key(vkey)
         with open_offline(ledger) as connection:
-            found = list(verify_tokens(connection, load_roots(roots)))
+            found = list(verify_tokens(connection, load_roots(roots), key=key))
     except (OSError, ValueError) as error:
         raise _refused(error) from None
+    except SQLAlchemyError as error:
+        raise _unreadable(ledger, error) from None
     rows = [
         {
             "authority": each.authority,
@@ -147,11 +166,15 @@ def _asking(client: Any) -> Any:
     return proof
 
 
-def _say(old: "Checkpoint", new: "Checkpoint", witnessed: int | None, *, as_json: bool) -> None:
-    facts = {"consistent": True, "log": old.origin, "kept": old.size, "now": new.size}
-    if witnessed is not None:
-        facts["witnessed"] = witnessed
-    print_json(facts) if as_json else print_facts(facts)
+def _say(old: "Checkpoint", new: "Checkpoint", seen: "Witnessed | None", *, as_json: bool) -> None:
+    facts: dict[str, Any] = {"consistent": True, "log": old.origin, "kept": old.size, "now": new.size}
+    times = {} if seen is None else {name: at.isoformat() for name, at in seen.cosigned.items()}
+    if seen is not None:
+        facts["witnessed"] = seen.size
+    if as_json:
+        print_json(facts | ({"cosigned": times} if times else {}))
+        return
+    print_facts(facts | {"cosigned": [f"{at} {name}" for name, at in times.items()]})
 
 
 def _list(rows: Sequence[dict[str, Any]], name: str, *, as_json: bool) -> None:
@@ -168,4 +191,11 @@ def _time(at_ms: int) -> str:
 
 def _refused(error: Exception) -> typer.Exit:
     typer.echo(f"refused: {error}", err=True)
+    return typer.Exit(_FAILED)
+
+
+def _unreadable(ledger: str, error: Exception) -> typer.Exit:
+    # Only what the database says: the rest is the statement.
+    said = clean(str(getattr(error, "orig", None) or type(error).__name__))
+    typer.echo(f"refused: {ledger} cannot be read as a ledger: {said}", err=True)
     return typer.Exit(_FAILED)

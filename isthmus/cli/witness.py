@@ -97,15 +97,19 @@ def splits(
     as_json: Json = False,
 ) -> None:
     """List the proofs that a log split: two checkpoints of one size that it signed and that differ."""
+    from sqlite3 import DatabaseError
+
     try:
         found = _store(config).splits()
+        if out is not None:
+            out.mkdir(parents=True, exist_ok=True)
+            for number, each in enumerate(found):
+                (out / f"{number}-cosigned.checkpoint").write_bytes(each.ours)
+                (out / f"{number}-other.checkpoint").write_bytes(each.theirs)
     except (OSError, ValueError) as error:
         raise _refused(error) from None
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        for number, each in enumerate(found):
-            (out / f"{number}-cosigned.checkpoint").write_bytes(each.ours)
-            (out / f"{number}-other.checkpoint").write_bytes(each.theirs)
+    except DatabaseError as error:
+        raise _refused(f"the memory of the witness cannot be read: {error}") from None
     if as_json:
         print_json({"splits": [{"log": each.origin, "size": each.size} for each in found]})
         return

@@ -1,6 +1,7 @@
 """The audit trail: searching, proving, exporting and reporting. Served by the audit service, not the gateway."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import datetime
 
 from isthmus.client.calls import Call, Listing, Streaming, path
 from isthmus.client.transport import AsyncTransport, Transport
@@ -9,17 +10,17 @@ from isthmus.errors import InvalidArgument
 from isthmus.v1 import audit_service_pb2 as pb
 from isthmus.v1.audit_service_pb2 import (
     CountRecordsResponse,
-    ExportRecordsResponse,
     ExportEvidenceResponse,
+    ExportRecordsResponse,
     GetCheckpointResponse,
     GetConsistencyProofResponse,
     GetProofResponse,
     Record,
-    SubjectAccess,
-)
     ReportAnomaliesResponse,
     ReportContractResponse,
     ReportDepartmentUseResponse,
+    SubjectAccess,
+)
 
 _SERVICE = "AuditService"
 
@@ -66,7 +67,6 @@ def _export(filter_: str, reason: str, export_format: str, resume_token: str) ->
     return Streaming(path(_SERVICE, "ExportRecords"), request)
 
 
-def _accesses(subject: SubjectLike, reason: str, page_size: int) -> Listing[SubjectAccess]:
 def _evidence(filter_: str, subject: SubjectLike | None, reason: str) -> Streaming:
     request = pb.ExportEvidenceRequest(filter=filter_, reason=reason)
     if subject is not None:
@@ -74,6 +74,7 @@ def _evidence(filter_: str, subject: SubjectLike | None, reason: str) -> Streami
     return Streaming(path(_SERVICE, "ExportEvidence"), request)
 
 
+def _accesses(subject: SubjectLike, reason: str, page_size: int) -> Listing[SubjectAccess]:
     request = pb.ReportSubjectAccessRequest(subject=to_subject(subject), reason=reason, page_size=page_size)
     return Listing(path(_SERVICE, "ReportSubjectAccess"), request, lambda response: response.accesses)
 
@@ -119,7 +120,6 @@ def _set_period(
             field.FromDatetime(moment)
 
 
-
 class Audit:
     """The audit trail. Every method raises `IsthmusError` when it is refused.
 
@@ -129,6 +129,7 @@ class Audit:
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
+
     def records(
         self, filter_: str = "", *, subject: SubjectLike | None = None, reason: str = "", page_size: int = 0
     ) -> Iterator[Record]:
@@ -184,7 +185,6 @@ class Audit:
         """
         return self._transport.stream(_export(filter_, reason, export_format, resume_token))
 
-    def accesses(self, subject: SubjectLike, *, reason: str, page_size: int = 0) -> Iterator[SubjectAccess]:
     def evidence(
         self, filter_: str, *, reason: str, subject: SubjectLike | None = None
     ) -> Iterator[ExportEvidenceResponse]:
@@ -197,30 +197,10 @@ class Audit:
         """
         return self._transport.stream(_evidence(filter_, subject, reason))
 
+    def accesses(self, subject: SubjectLike, *, reason: str, page_size: int = 0) -> Iterator[SubjectAccess]:
         """Yields who looked at a person, or tried to, oldest first."""
         return self._transport.pages(_accesses(subject, reason, page_size))
 
-
-class AsyncAudit:
-    """`Audit` with await."""
-
-    def __init__(self, transport: AsyncTransport) -> None:
-        self._transport = transport
-
-    def records(
-        self, filter_: str = "", *, subject: SubjectLike | None = None, reason: str = "", page_size: int = 0
-    ) -> AsyncIterator[Record]:
-        """As `Audit.records`."""
-        return self._transport.pages(_records(filter_, subject, reason, page_size))
-
-    async def count(
-        self,
-        filter_: str = "",
-        *,
-        by: Sequence[str] = (),
-        subject: SubjectLike | None = None,
-        reason: str = "",
-        page_size: int = 0,
     def contract_report(
         self, contract: str, *, reason: str, page_size: int = 0
     ) -> Iterator[ReportContractResponse]:
@@ -263,6 +243,27 @@ class AsyncAudit:
         """
         return self._transport.run(_anomalies(reason, since, until, kinds))
 
+
+class AsyncAudit:
+    """`Audit` with await."""
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    def records(
+        self, filter_: str = "", *, subject: SubjectLike | None = None, reason: str = "", page_size: int = 0
+    ) -> AsyncIterator[Record]:
+        """As `Audit.records`."""
+        return self._transport.pages(_records(filter_, subject, reason, page_size))
+
+    async def count(
+        self,
+        filter_: str = "",
+        *,
+        by: Sequence[str] = (),
+        subject: SubjectLike | None = None,
+        reason: str = "",
+        page_size: int = 0,
     ) -> CountRecordsResponse:
         """As `Audit.count`."""
         return await self._transport.run(_count(filter_, by, subject, reason, page_size))
@@ -289,13 +290,13 @@ class AsyncAudit:
         """As `Audit.export`."""
         return self._transport.stream(_export(filter_, reason, export_format, resume_token))
 
-    def accesses(
     def evidence(
         self, filter_: str, *, reason: str, subject: SubjectLike | None = None
     ) -> AsyncIterator[ExportEvidenceResponse]:
         """As `Audit.evidence`."""
         return self._transport.stream(_evidence(filter_, subject, reason))
 
+    def accesses(
         self, subject: SubjectLike, *, reason: str, page_size: int = 0
     ) -> AsyncIterator[SubjectAccess]:
         """As `Audit.accesses`."""

@@ -181,6 +181,21 @@ def test_a_log_shown_in_two_versions_fails_those_who_ask_for_witnesses(
     assert told.returncode == 1 and "no witness has cosigned" in told.stderr
 
 
+def test_a_receipt_beyond_what_the_witness_saw_does_not_pass_as_witnessed(
+    world: SplitWorld, witness: WitnessHere, kept: Path, vkey: Path, tmp_path: Path
+) -> None:
+    # The operator keeps the witness away and shows this consumer records that nobody else is shown.
+    witness.end()
+    append(world.ledger, decision(), decision())
+    kept.write_bytes(world.ledger.newest().note)
+    assert world.consistent(kept).returncode == 0
+    newer = tmp_path / "newer"
+    newer.write_text("mine")
+    told = world.consistent(kept, "--witness", str(vkey), "--out", str(newer))
+    assert told.returncode == 1 and "3 records, and what you kept reaches 5" in told.stderr
+    assert newer.read_text() == "mine"
+
+
 def test_an_honest_log_that_went_on_satisfies_both(
     world: SplitWorld, tmp_path: Path, kept: Path, vkey: Path
 ) -> None:
@@ -189,7 +204,8 @@ def test_an_honest_log_that_went_on_satisfies_both(
     newer = tmp_path / "newer"
     told = world.consistent(kept, "--witness", str(vkey), "--out", str(newer))
     assert told.returncode == 0, told.stderr
-    assert "303" in told.stdout and world.consistent(newer).returncode == 0
+    assert "303" in told.stdout and f"+00:00 {SIGNER.verifier.name}" in told.stdout
+    assert world.consistent(newer).returncode == 0
     assert not world.troubled("forked") and not world.troubled("rolled_back")
 
 

@@ -93,7 +93,8 @@ def require_one_history(cosigned: list[tuple[int, bytes]]) -> None:
 def test_of_two_forks_that_come_at_once_one_is_cosigned(tmp_path: Path, processes: int) -> None:
     # Until a log's second record both are possible, so each log can be raced for once: many logs, one race each.
     keys = [
-        SignerKey.from_seed(f"log.example/{number}", number.to_bytes(32, "big")) for number in range(RACES)
+        SignerKey.from_seed(f"log.example/{number}", (1000 + number).to_bytes(32, "big"))
+        for number in range(RACES)
     ]
     here = WitnessHere(tmp_path / "many", SIGNER, *(key.verifier.encode() for key in keys))
     assert here.command("init").returncode == 0

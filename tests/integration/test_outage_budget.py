@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from audit.ledger import Ledger
 from audit.timestamps.stored import put_timestamp
+from audit.tlog.cosignature import CosignerSigner
 from audit.tlog.note import split_note
 from audit.witness.stored import put_cosignatures
 from gateway.independence import IndependenceSection, OutageBudget
@@ -23,18 +24,21 @@ from tests.integration.exchange_parties import RESIDENT
 from tests.integration.exchange_world import World, world_in
 from tests.integration.test_exchange_fence import while_under_way
 from tests.unit.audit.ledger_world import START, append, decision, ledger_in
-from tests.unit.audit.witness_world import SIGNER
 
 pytestmark = pytest.mark.integration
+
+
+def signer(name: str) -> CosignerSigner:
+    """The witness of this name."""
+    return CosignerSigner.from_seed(f"{name}.example/w", name.encode().ljust(32))
 
 
 def cosign(ledger: Ledger, *names: str) -> None:
     """Witnesses of these names cosign the newest checkpoint."""
     head = ledger.newest()
-    line = SIGNER.cosign(split_note(head.note)[0], START)
-    ledger.transact(
-        lambda tx: put_cosignatures(tx.connection, head.size, dict.fromkeys(names, line), at_ms=head.at_ms)
-    )
+    text = split_note(head.note)[0]
+    lines = {name: signer(name).cosign(text, START) for name in names}
+    ledger.transact(lambda tx: put_cosignatures(tx.connection, head.size, lines, at_ms=head.at_ms))
 
 
 def stamp(ledger: Ledger) -> None:
@@ -128,11 +132,23 @@ def test_fewer_witnesses_than_required_do_not_count(course: Callable[..., Course
     here = course(witnesses=2)
     append(here.ledger, decision())
     cosign(here.ledger, "office")
-    here.clock.on(30)
+    here.clock.on(60)
+    assert not here.may_exchange(), "one witness is not two"
     append(here.ledger, decision())
     cosign(here.ledger, "court")
-    here.clock.on(30)
-    assert not here.may_exchange(), "two witnesses, but not of one checkpoint"
+    assert here.may_exchange(), "what covers two records covers the first, too"
+    here.clock.on(60)
+    assert not here.may_exchange(), "the second is covered by one of them only"
+    cosign(here.ledger, "office")
+    assert here.may_exchange()
+
+
+def test_witnesses_that_the_gateway_does_not_name_do_not_count(course: Callable[..., Course]) -> None:
+    here = course(witnesses=1, vkeys=(signer("office").verifier.encode(),))
+    append(here.ledger, decision())
+    cosign(here.ledger, "removed")
+    here.clock.on(60)
+    assert not here.may_exchange()
     cosign(here.ledger, "office")
     assert here.may_exchange()
 
@@ -163,17 +179,27 @@ def test_when_nobody_can_look_any_more_the_budget_runs_out(course: Callable[...,
     assert not here.still_may()
 
 
+_OFFICE = signer("office").verifier.encode()
+
+
 @pytest.mark.parametrize(
     "section",
     [
         {"budget_seconds": 0, "witnesses": 1},
-        {"budget_seconds": 1},
-        {"budget_seconds": 1, "witnesses": -1},
-        {"budget_seconds": 1, "timestamps": True, "refresh_seconds": 0},
+        {"budget_seconds": 3},
+        {"budget_seconds": 3, "witnesses": -1},
+        {"budget_seconds": 3, "timestamps": True, "refresh_seconds": 0},
+        {"budget_seconds": float("nan"), "witnesses": 1},
+        {"budget_seconds": float("inf"), "witnesses": 1},
+        {"budget_seconds": 1e12, "witnesses": 1},
+        {"budget_seconds": 60, "witnesses": 1, "refresh_seconds": float("nan")},
+        {"budget_seconds": 60, "witnesses": 1, "refresh_seconds": 21},
+        {"budget_seconds": 60, "witnesses": 2, "vkeys": (_OFFICE,)},
+        {"budget_seconds": 60, "witnesses": 1, "vkeys": (_OFFICE, _OFFICE)},
     ],
 )
 def test_a_budget_that_guards_nothing_is_refused(section: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="budget_seconds|who must vouch"):
+    with pytest.raises(ValueError, match="budget_seconds|who must vouch|vkeys"):
         IndependenceSection(**section)
 
 
@@ -188,7 +214,12 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 def spend(world: World) -> None:
     """Starts a gateway whose budget is spent: the log has records that nobody cosigned."""
-    world.restart_gateway(independence=IndependenceSection(budget_seconds=0.001, witnesses=1))
+    section = IndependenceSection(budget_seconds=0.03, witnesses=1, refresh_seconds=0.01)
+    world.restart_gateway(independence=section)
+    budget, deadline = world.gateway._budget, time.monotonic() + 20
+    assert budget is not None
+    while budget.left():
+        assert time.monotonic() < deadline
 
 
 def test_a_spent_budget_stops_every_exchange_and_each_has_its_record(world: World) -> None:

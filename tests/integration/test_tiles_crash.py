@@ -33,11 +33,11 @@ def test_wherever_a_run_is_cut_off_the_folder_is_a_whole_log(
     write_ledger(ledger, 900, before=200)
     write, left = StaticFolder.write, [0]
 
-    def failing(self: StaticFolder, path: str, data: bytes) -> None:
+    def failing(self: StaticFolder, path: str, data: bytes, *, mode: int = 0o666) -> None:
         if not left[0]:
             raise Stopped
         left[0] -= 1
-        write(self, path, data)
+        write(self, path, data, mode=mode)
 
     monkeypatch.setattr(StaticFolder, "write", failing)
     for steps in range(40):
@@ -60,6 +60,39 @@ def test_files_that_nothing_vouches_for_are_written_again(tmp_path: Path) -> Non
     export(tmp_path / "ledger.db", tmp_path / "out")
     require_whole(tmp_path / "out")
     assert not (tmp_path / "out" / ".export.new").exists()
+
+
+def test_a_link_in_a_shared_folder_leads_nowhere(tmp_path: Path) -> None:
+    write_ledger(tmp_path / "ledger.db", 10)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "mine").write_bytes(b"precious")
+    (tmp_path / "out" / ".export.new").symlink_to(tmp_path / "mine")
+    export(tmp_path / "ledger.db", tmp_path / "out")
+    require_whole(tmp_path / "out")
+    assert (tmp_path / "mine").read_bytes() == b"precious"
+
+
+def test_what_a_failed_write_left_is_removed(tmp_path: Path) -> None:
+    with pytest.raises(Stopped), open_folder(tmp_path):
+        (tmp_path / ".export.new").write_bytes(b"records")
+        raise Stopped
+    assert not list(tmp_path.iterdir())
+
+
+def test_records_are_for_their_owner_and_hashes_for_anybody(tmp_path: Path) -> None:
+    write_ledger(tmp_path / "ledger.db", 300)
+    before = os.umask(0o022)
+    try:
+        export(tmp_path / "ledger.db", tmp_path / "out")
+    finally:
+        os.umask(before)
+    modes = {
+        str(path.relative_to(tmp_path / "out")): path.stat().st_mode & 0o777
+        for path in (tmp_path / "out").rglob("*")
+        if path.is_file()
+    }
+    assert {mode for path, mode in modes.items() if path.startswith("tile/entries")} == {0o600}
+    assert {mode for path, mode in modes.items() if not path.startswith("tile/entries")} == {0o644}
 
 
 KILLED = """

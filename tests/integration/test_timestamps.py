@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -20,11 +21,12 @@ from audit.timestamps import TimestampError, load_roots, verify_token, verify_to
 from audit.timestamps.rounds import Failure, TimestampRound
 from audit.timestamps.stored import stored_tokens
 from audit.timestamps.token import make_request
+from audit.tlog.keys import SignerKey
 from isthmus.cli.main import app
 from isthmus.pki import create_authority
 from tests.integration.http_peer import Said, http_peer
 from tests.integration.timestamp_authority import TimestampAuthority
-from tests.unit.audit.ledger_world import append, decision, ledger_in
+from tests.unit.audit.ledger_world import KEY, append, decision, ledger_in
 from tests.unit.audit.witness_world import utc_now
 
 pytestmark = pytest.mark.integration
@@ -185,6 +187,71 @@ def test_a_checkpoint_that_was_changed_afterwards_is_named(
     assert refused.exit_code == 1 and "the timestamp of size 1 by tsa" in refused.stderr
     with open_offline(str(tmp_path / "ledger.db")) as connection, pytest.raises(TimestampError):
         list(verify_tokens(connection, load_roots(authority.roots)))
+
+
+def test_a_timestamp_moved_to_another_checkpoint_is_named(
+    tmp_path: Path, ledger: Ledger, authority: TimestampAuthority
+) -> None:
+    with authority.serving() as url:
+        round_of(ledger, authority, url, Watcher()).run()
+    roots, path = load_roots(authority.roots), tmp_path / "ledger.db"
+    append(ledger, decision())
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE checkpoints SET note = (SELECT note FROM checkpoints WHERE size = 1)")
+        database.execute("UPDATE timestamps SET size = 2")
+    database.close()
+    for key in (None, KEY.verifier):
+        with open_offline(str(path)) as connection, pytest.raises(TimestampError, match="of size 1$"):
+            list(verify_tokens(connection, roots, key=key))
+
+
+def test_a_stamped_checkpoint_that_the_log_did_not_sign_is_refused_to_those_who_know_its_key(
+    tmp_path: Path, ledger: Ledger, authority: TimestampAuthority
+) -> None:
+    with authority.serving() as url:
+        round_of(ledger, authority, url, Watcher()).run()
+    stranger = tmp_path / "log.pub"
+    stranger.write_text(SignerKey.generate(KEY.verifier.name).verifier.encode())
+    own = tmp_path / "own.pub"
+    own.write_text(KEY.verifier.encode())
+    arguments = ["audit", "timestamps", str(tmp_path / "ledger.db"), "--roots", str(authority.roots)]
+    assert CliRunner().invoke(app, [*arguments, "--vkey", str(own)]).exit_code == 0
+    refused = CliRunner().invoke(app, [*arguments, "--vkey", str(stranger)])
+    assert refused.exit_code == 1 and "the timestamp of size 1 by tsa" in refused.stderr
+
+
+def test_an_authority_whose_clock_is_off_is_not_believed(
+    ledger: Ledger, authority: TimestampAuthority
+) -> None:
+    watcher = Watcher()
+    with authority.serving() as url:
+        stamping = round_of(ledger, authority, url, watcher)
+        stamping._clock = lambda: utc_now() + timedelta(hours=1)
+        assert not stamping.run()
+    assert watcher.failures == [Failure.INVALID]
+
+
+@pytest.mark.parametrize("command", [["timestamps"], ["cosignatures"]])
+def test_a_file_that_is_no_ledger_is_refused_in_words(
+    tmp_path: Path, authority: TimestampAuthority, command: list[str]
+) -> None:
+    odd, empty = tmp_path / "odd.db", tmp_path / "empty.db"
+    odd.write_bytes(b"odd" * 1000)
+    sqlite3.connect(empty).close()
+    for path in (odd, empty):
+        more = ["--roots", str(authority.roots)] if command == ["timestamps"] else []
+        refused = CliRunner().invoke(app, ["audit", *command, str(path), *more])
+        assert refused.exit_code == 1 and "cannot be read as a ledger" in refused.stderr
+        assert isinstance(refused.exception, SystemExit)
+
+
+def test_roots_that_are_too_long_are_refused_instead_of_cut(
+    tmp_path: Path, authority: TimestampAuthority
+) -> None:
+    roots = authority.roots.read_bytes()
+    (tmp_path / "long.pem").write_bytes(roots + b"\n" * (1 << 20))
+    with pytest.raises(TimestampError, match="longer"):
+        load_roots(tmp_path / "long.pem")
 
 
 def test_roots_that_cannot_be_read_are_refused(tmp_path: Path) -> None:

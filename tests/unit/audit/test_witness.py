@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import tempfile
 from datetime import UTC, datetime
@@ -209,3 +210,22 @@ class Liar(RuleBasedStateMachine):
 
 TestLiar = Liar.TestCase
 TestLiar.settings = settings(max_examples=15, stateful_step_count=20, deadline=None)
+
+
+def test_a_memory_whose_making_was_cut_off_is_no_memory_and_in_nobodys_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, key = tmp_path / "witness.db", SIGNER.verifier.encode()
+
+    def cut(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "link", cut)
+        with pytest.raises(KeyboardInterrupt):
+            Store.create(path, key)
+    assert not path.exists()
+    Store.create(path, key)
+    with pytest.raises(StoreError, match="never replaced"):
+        Store.create(path, key)
+    assert [each.name for each in tmp_path.iterdir()] == ["witness.db"]

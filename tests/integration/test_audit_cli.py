@@ -120,7 +120,9 @@ def test_report_tells_who_looked(world: AuditWorld) -> None:
     result = run(world, PORTAL, "report", "subject", f"{SCHEME}:{RESIDENT}", "--reason", "本人查询")
     assert "was given full_name" in result.stdout
     assert RESIDENT not in result.stdout
-    told = json.loads(run(world, PORTAL, "report", "subject", f"{SCHEME}:{RESIDENT}", "--reason", "x", "--json").stdout)
+    told = json.loads(
+        run(world, PORTAL, "report", "subject", f"{SCHEME}:{RESIDENT}", "--reason", "x", "--json").stdout
+    )
     assert len(told["accesses"]) == 2
 
 

@@ -124,8 +124,14 @@ def test_the_person_reads_what_came_of_them_and_not_of_the_others(world: World, 
     with world.gateway.ledger.read() as connection:
         given = in_words(record, lines_about(connection, asked, [token(world, 1)]))
         refused = in_words(record, lines_about(connection, asked, [token(world, 0)]))
-    assert "was given 姓名 (masked but for 1 character) and income" in given and "(1 row), among 5 persons" in given
-    assert "was refused because there was no consent (未取得同意); nothing was released, among 5 persons" in refused
+    assert (
+        "was given 姓名 (masked but for 1 character) and income" in given
+        and "(1 row), among 5 persons" in given
+    )
+    assert (
+        "was refused because there was no consent (未取得同意); nothing was released, among 5 persons"
+        in refused
+    )
     assert PURPOSE in given and "erased" in in_words(record)
 
 

@@ -31,7 +31,7 @@ def test_a_witness_reads_its_example() -> None:
 
 @pytest.mark.parametrize("name", ["audit.toml", "gateway.toml"])
 def test_what_the_examples_leave_out_can_be_put_in(tmp_path: Path, name: str) -> None:
-    text = re.sub(r"(?m)^# (?=\[|\w+ = )", "", (DEPLOY / name).read_text(encoding="utf-8"))
+    text = re.sub(r'(?m)^# (?=\[|\]|\w+ = |  ")', "", (DEPLOY / name).read_text(encoding="utf-8"))
     (tmp_path / name).write_text(text, encoding="utf-8")
     if name == "audit.toml":
         config = load(tmp_path / name, AuditConfig, environ={})

@@ -6,7 +6,7 @@ checkpoint. Where they agree the leaves are authentic, and each column, reason a
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import sqlalchemy as sa
 
@@ -29,6 +29,7 @@ from audit.verifier.batch import check_batch
 from audit.verifier.damage import Damaged, DamageKind
 from audit.verifier.record import check_detail, check_reasons, read_record
 from audit.verifier.rules import Rules
+from audit.verifier.times import fault_of
 
 _AT_ONCE: Final = 256
 _BESIDES: Final = (
@@ -99,9 +100,11 @@ class _Merge:
         self._next = next(rows, None)
 
     def take(self, index: int) -> list[Any]:
-        """The rows of one record."""
+        """The rows of one record, which come behind those of the records before. Raises Damaged."""
         found = []
-        while self._next is not None and self._next.idx == index:
+        while self._next is not None and self._next.idx <= index:
+            if self._next.idx < index:
+                self._refuse(self._next.idx)
             found.append(self._next)
             self._next = next(self._rows, None)
         return found
@@ -109,8 +112,10 @@ class _Merge:
     def require_end(self) -> None:
         """Return only if every row belonged to a record. Raises Damaged."""
         if self._next is not None:
-            words = "something belongs to it, and it does not exist"
-            raise Damaged(self._kind, f"record {self._next.idx}", words)
+            self._refuse(self._next.idx)
+
+    def _refuse(self, index: object) -> NoReturn:
+        raise Damaged(self._kind, f"record {index}", "something belongs to it, and it does not exist")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +135,8 @@ class Careful:
         key: the log's.
         rules: what they remember of all that came before.
         edge: the tree before, and afterwards the tree behind what was verified.
+        at_ms: when the last record before was appended, ms since 1970, and afterwards the last that was verified; None
+            where there is none.
         checkpoints: how many were.
     """
 
@@ -137,6 +144,7 @@ class Careful:
     key: VerifierKey
     rules: Rules
     edge: Edge
+    at_ms: int | None = None
     checkpoints: int = 0
     _built: dict[tuple[int, int], bytes] = field(default_factory=dict)
     """Tiles of the transaction under way."""
@@ -189,6 +197,9 @@ class Careful:
 
     def _check_content(self, row: Any, begin: int, besides: Sequence[list[Any]]) -> None:
         record = read_record(row, begin)
+        if fault := fault_of(self.at_ms, row.at_ms, begins=row.idx == begin):
+            raise Damaged(DamageKind.CONTENT, f"record {row.idx}", fault)
+        self.at_ms = row.at_ms
         reasons, detail, persons, lines = besides
         check_reasons(row.idx, record, reasons)
         check_detail(row.idx, record, detail)

@@ -59,14 +59,15 @@ class Chunk:
         key: the log's.
         after: the size of the checkpoint before the first of the chunk; -1 where there is none.
         end: the size of its last checkpoint.
-        persons: by record the tokens of the persons of batches.
+        persons: by record the tokens of the persons of batches; None of a transaction that holds too much to be read
+            at once.
     """
 
     location: str
     key: VerifierKey
     after: int
     end: int
-    persons: Mapping[int, Sequence[str]] = field(default_factory=dict)
+    persons: Mapping[int, Sequence[str]] | None = field(default_factory=dict)
 
     @property
     def begin(self) -> int:
@@ -83,12 +84,16 @@ class Sound:
         edge: where it ends.
         checkpoints: how many there are in it.
         facts: for the rules.
+        first_ms: when its first record was appended, ms since 1970; None where it has none.
+        last_ms: the same of its last.
     """
 
     before: bytes
     edge: Edge
     checkpoints: int
     facts: Facts
+    first_ms: int | None
+    last_ms: int | None
 
 
 class _Reason(NamedTuple):
@@ -127,7 +132,7 @@ class _StoredTiles:
 
 def check_chunk(chunk: Chunk) -> Sound | None:
     """What there is to know about a chunk in which everything is as the log signed it; None where that is in doubt."""
-    if chunk.end - chunk.begin > MAX_RECORDS:
+    if chunk.end - chunk.begin > MAX_RECORDS or chunk.persons is None:
         return None
     try:
         with open_offline(chunk.location) as connection:
@@ -152,7 +157,7 @@ class _Check:
         self._details = _grouped(map(_Detail._make, driver.execute(_DETAILS, span)))
         self._lines = _grouped(map(_Part._make, driver.execute(_LINES, span)))
         self._persons = {
-            index: [_Person(token) for token in tokens] for index, tokens in chunk.persons.items()
+            index: [_Person(token) for token in tokens] for index, tokens in (chunk.persons or {}).items()
         }
 
     def run(self) -> Sound:
@@ -161,7 +166,7 @@ class _Check:
         edge = Edge.load(chunk.begin, _StoredTiles(self._driver))
         _require(edge.root == before)
         rows = self._driver.execute(_RECORDS, (chunk.begin, chunk.end))
-        count = 0
+        count, first_ms, last_ms = 0, None, None
         for size, root, note, at_ms in self._driver.execute(
             _CHECKPOINTS, (chunk.after, chunk.end)
         ).fetchall():
@@ -170,13 +175,16 @@ class _Check:
             growth = edge.append([leaf_hash for leaf_hash, _ in read])
             edge = growth.edge
             _require(edge.size == size and growth.root == root)
-            _require(at_ms == (read[-1][1] if read else 0))
+            _require(all(each == at_ms for _, each in read) if read else at_ms == 0)
+            if read:
+                _require(last_ms is None or at_ms >= last_ms)
+                first_ms, last_ms = at_ms if first_ms is None else first_ms, at_ms
             self._notes.require(note, size, root)
             self._check_tiles(growth.tiles)
             count += 1
         _require(edge.size == chunk.end and next(rows, None) is None)
         _require(not (self._reasons or self._details or self._lines or self._persons))
-        return Sound(before, edge, count, self._facts)
+        return Sound(before, edge, count, self._facts, first_ms, last_ms)
 
     def _root_before(self) -> bytes:
         if not self._chunk.begin:

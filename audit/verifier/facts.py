@@ -14,6 +14,8 @@ _EXCHANGE: Final = re.compile(
     r"exchanges/([0-9a-f]{8})-([0-9a-f]{4})-([0-9a-f]{4})-([0-9a-f]{4})-([0-9a-f]{12})"
 )
 
+BATCH: Final = "BATCH"
+
 Key = bytes | str
 Consents = tuple[Mapping[str, str | int], ...]
 
@@ -32,11 +34,15 @@ class Basis(NamedTuple):
 
 
 class Release(NamedTuple):
-    """The record at `position` allowed an exchange."""
+    """The record at `position` allowed an exchange.
+
+    `token` is that of the person; None in a batch, whose lines have theirs.
+    """
 
     position: int
     basis: Basis
     consents: Consents
+    token: str | None
 
 
 class Whole(NamedTuple):
@@ -59,12 +65,19 @@ class Facts:
         """The next record."""
         if record.kind is Kind.DECISION:
             self.decided.append((key_of(record.exchange), index))
-        if lines or not is_quick(record):
+        if lines or not is_quick(record) or record.mode == BATCH:
             self.steps.append(Whole(index, record, lines))
         elif record.decision == "ALLOW":
             # One object for all that are equal, so that a process sends it to another once.
-            basis = basis_of(record)
-            self.steps.append(Release(index, self._bases.setdefault(basis, basis), record.consents))
+            release = release_of(index, record)
+            basis = self._bases.setdefault(release.basis, release.basis)
+            self.steps.append(release._replace(basis=basis))
+
+
+def release_of(index: int, record: AccessRecord) -> Release:
+    """What there is to judge of a record that allowed an exchange."""
+    token = None if record.mode == BATCH else record.subject_token
+    return Release(index, basis_of(record), record.consents, token)
 
 
 def basis_of(record: AccessRecord) -> Basis:
@@ -76,7 +89,7 @@ def basis_of(record: AccessRecord) -> Basis:
         record.consumer,
         record.dataset,
         record.certificate,
-        record.legal_basis == "CONSENT" and bool(record.subject_token),
+        record.legal_basis == "CONSENT" and record.mode != BATCH,
         bool(record.emergency),
     )
 

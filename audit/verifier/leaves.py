@@ -14,6 +14,7 @@ from audit.verifier.damage import Damaged, DamageKind
 from audit.verifier.facts import Facts
 from audit.verifier.leaf import read_leaf
 from audit.verifier.source import TileLog, read_places
+from audit.verifier.times import fault_of
 
 _NOT_SIGNED: Final = "what it says is not what the log signed there"
 
@@ -53,12 +54,16 @@ class Read:
         damage: the first, as the arguments of `Damaged`.
         first_base: what the first new record says about where its transaction began; None when there is no new one.
         last_base: the same of the last.
+        first_ms: when the first new record was appended, ms since 1970; None when there is no new one.
+        last_ms: the same of the last.
     """
 
     facts: Facts = field(default_factory=Facts)
     damage: tuple[DamageKind, str, str] | None = None
     first_base: int | None = None
     last_base: int | None = None
+    first_ms: int | None = None
+    last_ms: int | None = None
 
 
 def check_leaves(task: Leaves) -> Read:
@@ -139,9 +144,11 @@ def _read_record(read: Read, position: int, entry: bytes) -> None:
         words = "its leaf does not say when and on what state it was appended"
         raise Damaged(DamageKind.CONTENT, where, words)
     if read.first_base is None:
-        read.first_base = record.base
+        read.first_base, read.first_ms = record.base, at_ms
     elif record.base not in (read.last_base, position):
         words = f"its leaf was written for position {record.base}, where no transaction began"
         raise Damaged(DamageKind.CONTENT, where, words)
-    read.last_base = record.base
+    if fault := fault_of(read.last_ms, at_ms, begins=record.base == position):
+        raise Damaged(DamageKind.CONTENT, where, fault)
+    read.last_base, read.last_ms = record.base, at_ms
     read.facts.add(position, record)

@@ -2,39 +2,17 @@
 
 import sqlite3
 from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from audit.batch.lines import Line
 from audit.record import AccessRecord, Kind
 from audit.verifier.damage import Damaged, DamageKind
-from audit.verifier.facts import Basis, Consents, Facts, Key, Release, Whole, basis_of, key_of, name_of
+from audit.verifier.facts import BATCH, Basis, Facts, Key, Release, Whole, key_of, name_of, release_of
+from audit.verifier.fences import Fences, Grant
 from audit.verifier.stream import StreamRules
 
-_FINAL: Final = "final"
-_CLOSES: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "WithdrawConsent": _FINAL,
-        "RevokeConsent": _FINAL,
-        "InvalidateConsent": _FINAL,
-        "PauseConsent": "",
-        "SuspendContract": "",
-        "TerminateContract": _FINAL,
-        "RetireDataset": "",
-        "DenyCertificate": _FINAL,
-    }
-)
-"""Control actions after which nothing may be released that depends on the resource."""
-_OPENS: Final = frozenset({"ResumeConsent", "ResumeContract", "PublishDataset"})
-
-
 _REMEMBERED: Final = 20_000
-_TABLES: Final = (
-    "decided (exchange BLOB PRIMARY KEY, idx INTEGER)",
-    "closed (resource TEXT PRIMARY KEY, idx INTEGER, action TEXT)",
-    "signed (contract TEXT, department TEXT, digest TEXT, PRIMARY KEY (contract, department))",
-    "granted (consent TEXT PRIMARY KEY, contract TEXT)",
-)
+_NO_CONSENT: Final = "its legal basis is consent, and it names neither one nor an emergency"
 
 
 class Rules:
@@ -46,8 +24,9 @@ class Rules:
 
     def __init__(self, scratch: sqlite3.Connection) -> None:
         self._scratch = scratch
-        for table in _TABLES:
-            scratch.execute(f"CREATE TABLE IF NOT EXISTS {table} WITHOUT ROWID")
+        table = "decided (exchange BLOB PRIMARY KEY, idx INTEGER)"
+        scratch.execute(f"CREATE TABLE IF NOT EXISTS {table} WITHOUT ROWID")
+        self._fences = Fences(scratch)
         self._streams = StreamRules(scratch)
         self._forget()
 
@@ -95,23 +74,28 @@ class Rules:
 
     def _take(self, step: Release | Whole) -> None:
         if isinstance(step, Release):
-            self._release(step.position, step.basis, step.consents)
+            self._release(step)
             return
         self._judge(step.position, step.record)
         for line in step.lines:
             self.check_line(step.position, step.record, line)
 
     def _judge(self, index: int, record: AccessRecord) -> None:
-        if record.kind is Kind.CONTROL and record.grpc_code in ("", "OK") and not record.reasons:
-            self._control(index, record)
+        done = record.kind is Kind.CONTROL and record.grpc_code in ("", "OK") and not record.reasons
+        if done and self._fences.learn(index, record):
+            self._forget()
         self._streams.check(index, record)
         if record.kind is Kind.DECISION and record.decision == "ALLOW":
-            self._release(index, basis_of(record), record.consents)
+            if record.mode == BATCH and not record.subjects_root:
+                words = "it is a batch, and vouches for no line that would say about whom"
+                raise Damaged(DamageKind.RULE, f"record {index}", words)
+            self._release(release_of(index, record))
 
     def _forget(self) -> None:
         """What is only remembered of the database, so as to ask it less often."""
-        self._any_closed = self._scratch.execute("SELECT 1 FROM closed").fetchone() is not None
-        self._sound: set[Basis | tuple[str, str]] = set()
+        self._any_closed = self._fences.any_closed()
+        self._sound: set[Basis] = set()
+        self._given: dict[tuple[str, str], Grant] = {}
 
     def check_line(self, index: int, record: AccessRecord, line: Line) -> None:
         """Return only if what a batch released about one subject agrees with all that came before it.
@@ -127,38 +111,10 @@ class Rules:
         if line.decision != "ALLOW":
             return
         where = f"line {line.index} of record {index}"
-        if not line.consent:
-            if record.legal_basis == "CONSENT" and not record.emergency:
-                words = "its legal basis is consent, and it names neither one nor an emergency"
-                raise Damaged(DamageKind.RULE, where, words)
-            return
-        name, position = str(line.consent.get("name")), line.consent.get("position")
-        if not isinstance(position, int) or position >= index:
-            raise Damaged(DamageKind.RULE, where, f"it rests on {name} as it was later")
-        self._require_granted(where, name, record.contract)
-        if self._any_closed and (found := self._closed(name)):
-            words = f"it allows what {found[1]} of {name} had ended in record {found[0]}"
-            raise Damaged(DamageKind.RULE, where, words)
-
-    def _control(self, index: int, record: AccessRecord) -> None:
-        if record.action == "SignContract":
-            row = (record.resource, _department(record.caller), record.terms_digest)
-            self._scratch.execute("INSERT OR IGNORE INTO signed VALUES (?, ?, ?)", row)
-        elif record.action == "GrantConsent":
-            self._scratch.execute(
-                "INSERT OR IGNORE INTO granted VALUES (?, ?)", (record.resource, record.contract)
-            )
-        if record.action in _CLOSES:
-            self._any_closed = True
-            self._sound.clear()
-            final = _CLOSES[record.action] == _FINAL
-            sql = "INSERT INTO closed VALUES (?, ?, ?) ON CONFLICT DO "
-            sql += "UPDATE SET idx = excluded.idx, action = excluded.action" if final else "NOTHING"
-            self._scratch.execute(sql, (record.resource, index, record.action))
-        elif record.action in _OPENS:
-            found = self._closed(record.resource)
-            if found and _CLOSES[found[1]] != _FINAL:
-                self._scratch.execute("DELETE FROM closed WHERE resource = ?", (record.resource,))
+        if line.consent:
+            self._require_consent(where, index, line.consent, contract=record.contract, token=line.token)
+        elif record.legal_basis == "CONSENT" and not record.emergency:
+            raise Damaged(DamageKind.RULE, where, _NO_CONSENT)
 
     def _decide(self, index: int, key: Key) -> None:
         try:
@@ -169,56 +125,76 @@ class Rules:
             words = f"{name_of(key)} was decided before, in record {first}"
             raise Damaged(DamageKind.DUPLICATE, f"record {index}", words) from None
 
-    def _release(self, index: int, basis: Basis, consents: Consents) -> None:
-        where = f"record {index}"
-        for consent in consents:
-            position = consent.get("position")
-            if not isinstance(position, int) or position >= index:
-                raise Damaged(DamageKind.RULE, where, f"it rests on {consent.get('name')} as it was later")
-        if basis.needs_consent and not (consents or basis.emergency):
-            words = "its legal basis is consent, and it names neither one nor an emergency"
-            raise Damaged(DamageKind.RULE, where, words)
+    def _release(self, release: Release) -> None:
+        where, basis = f"record {release.position}", release.basis
+        for consent in release.consents:
+            _require_earlier(where, release.position, consent)
+        if basis.needs_consent and not (release.consents or basis.emergency):
+            raise Damaged(DamageKind.RULE, where, _NO_CONSENT)
         # What was in order stays so until something is closed.
-        known = basis in self._sound
-        names = [str(consent.get("name")) for consent in consents]
-        asked = [name for name in names if (name, basis.contract) not in self._sound]
-        if known and not asked:
-            return
-        if not known:
+        if basis not in self._sound:
             self._require_signed(where, basis)
-        for name in asked:
-            self._require_granted(where, name, basis.contract)
-        for resource in (*asked, *(() if known else _depends_on(basis))) if self._any_closed else ():
-            if found := self._closed(resource):
-                words = f"it allows what {found[1]} of {resource} had ended in record {found[0]}"
-                raise Damaged(DamageKind.RULE, where, words)
-        if len(self._sound) > _REMEMBERED:
-            self._sound.clear()
-        self._sound.update((basis, *((name, basis.contract) for name in asked)))
+            for resource in _depends_on(basis):
+                self._require_open(where, resource)
+            if len(self._sound) > _REMEMBERED:
+                self._sound.clear()
+            self._sound.add(basis)
+        for consent in release.consents:
+            self._require_consent(
+                where, release.position, consent, contract=basis.contract, token=release.token
+            )
 
     def _require_signed(self, where: str, basis: Basis) -> None:
-        query = "SELECT department FROM signed WHERE contract = ? AND digest = ?"
-        found = self._scratch.execute(query, (basis.contract, basis.terms_digest))
-        for party in sorted({basis.provider, basis.consumer} - {department for (department,) in found}):
+        signers = self._fences.signers(basis.contract, basis.terms_digest)
+        for party in sorted({basis.provider, basis.consumer} - signers):
             words = (
                 f"it rests on {basis.contract}, and no earlier record shows that {party} signed these terms"
             )
             raise Damaged(DamageKind.UNFOUNDED, where, words)
 
-    def _require_granted(self, where: str, name: str, contract: str) -> None:
-        query = "SELECT 1 FROM granted WHERE consent = ? AND contract = ?"
-        if self._scratch.execute(query, (name, contract)).fetchone() is None:
-            words = f"it rests on {name}, and no earlier record shows that it was given to {contract}"
-            raise Damaged(DamageKind.UNFOUNDED, where, words)
+    def _require_consent(
+        self, where: str, index: int, consent: Mapping[str, Any], *, contract: str, token: str | None
+    ) -> None:
+        """Return only if a consent was given to the contract by the person, as it stands where it is named, and not ended.
 
-    def _closed(self, resource: str) -> tuple[int, str] | None:
-        query = "SELECT idx, action FROM closed WHERE resource = ?"
-        found: tuple[int, str] | None = self._scratch.execute(query, (resource,)).fetchone()
-        return found
+        Raises:
+            Damaged: it was not; `token` None stands for a record that names nobody because its lines do.
+        """
+        position, name = _require_earlier(where, index, consent), str(consent.get("name"))
+        grant = self._given.get((name, contract))
+        if grant is None:
+            grant = self._fences.grant_of(name, contract)
+            if grant is None:
+                words = f"it rests on {name}, and no earlier record shows that it was given to {contract}"
+                raise Damaged(DamageKind.UNFOUNDED, where, words)
+            self._require_open(where, name)
+            if len(self._given) > _REMEMBERED:
+                self._given.clear()
+            self._given[name, contract] = grant
+        if position < grant.position:
+            words = f"it rests on {name} as of record {position}, and it was given in record {grant.position}"
+            raise Damaged(DamageKind.RULE, where, words)
+        if token is not None and not _may_be_same(grant.token, token):
+            words = f"it rests on {name}, which another person gave in record {grant.position}"
+            raise Damaged(DamageKind.RULE, where, words)
+
+    def _require_open(self, where: str, resource: str) -> None:
+        if self._any_closed and (end := self._fences.end_of(resource)):
+            words = f"it allows what {end.deed} had ended in record {end.position}"
+            raise Damaged(DamageKind.RULE, where, words)
 
 
-def _department(caller: str) -> str:
-    return f"departments/{caller.partition('/department/')[2].partition('/')[0]}"
+def _require_earlier(where: str, index: int, consent: Mapping[str, Any]) -> int:
+    position = consent.get("position")
+    if type(position) is not int or position >= index:
+        raise Damaged(DamageKind.RULE, where, f"it rests on {consent.get('name')} as it was later")
+    return position
+
+
+def _may_be_same(one: str, other: str) -> bool:
+    """Whether two tokens may be one person's. Those of two key epochs cannot be compared."""
+    epochs = {each.partition(".")[0] for each in (one, other)}
+    return one == other or ("" not in epochs and len(epochs) == 2)
 
 
 def _depends_on(basis: Basis) -> tuple[str, ...]:

@@ -5,9 +5,10 @@ A verification is one transaction on it: a run that finds damage or is killed le
 write to it can hide a fork from the next run, so it belongs where whoever runs the log cannot reach.
 """
 
+import json
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,8 @@ from audit.tlog.tree import Edge
 
 _APPLICATION: Final = 0x69737476
 """In the header of the file: `istv`."""
-_FORMAT: Final = "1"
+_FORMAT: Final = "2"
+"""Raised whenever the rules remember something else: what older rules left out cannot be made up for."""
 _CACHE_KIB: Final = 65_536
 
 
@@ -30,10 +32,19 @@ class StateError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where the last verification ended: its checkpoint, and the right edge of its tree."""
+    """Where the last verification ended.
+
+    Attributes:
+        note: its checkpoint.
+        edge: the right edge of its tree.
+        at_ms: when its last record was appended, ms since 1970; None where it saw no records.
+        counts: how many rows it saw of what can be counted again, by name.
+    """
 
     note: bytes
     edge: Edge
+    at_ms: int | None
+    counts: Mapping[str, int]
 
     @property
     def size(self) -> int:
@@ -53,14 +64,11 @@ class State:
         self.scratch = scratch
         self.start = start
 
-    def save(self, note: bytes, edge: Edge) -> None:
-        """Keep what was verified, all at once and on the disk when this returns.
-
-        Args:
-            note: the newest checkpoint.
-            edge: of the tree that it vouches for.
-        """
-        self.scratch.execute("INSERT OR REPLACE INTO state VALUES ('note', ?)", (note,))
+    def save(self, start: Start) -> None:
+        """Keep what was verified, all at once and on the disk when this returns: the next run begins there."""
+        edge = start.edge
+        kept = {"note": start.note, "at_ms": start.at_ms, "counts": json.dumps(dict(start.counts))}
+        self.scratch.executemany("INSERT OR REPLACE INTO state VALUES (?, ?)", kept.items())
         self.scratch.execute("DELETE FROM edge")
         self.scratch.executemany("INSERT INTO edge VALUES (?, ?)", enumerate(edge.tiles))
         self.scratch.execute("COMMIT")
@@ -134,7 +142,7 @@ def _begin(scratch: sqlite3.Connection, key: VerifierKey, kind: str) -> Start | 
     edge = Edge.load(signed.size, _Held(dict(scratch.execute("SELECT level, data FROM edge"))))
     if edge.root != signed.root:
         raise TileError("the edge is not that of the checkpoint")
-    return Start(note, edge)
+    return Start(note, edge, found.get("at_ms"), json.loads(found.get("counts") or "{}"))
 
 
 class _Held:

@@ -20,10 +20,13 @@ from audit.verifier.leaves import Leaves, Read, check_leaves
 from audit.verifier.result import Progress, Source, Verified, no_progress
 from audit.verifier.rules import Rules
 from audit.verifier.source import Folder, TileLog, open_source, read_checkpoint, read_place
-from audit.verifier.state import State, open_state
+from audit.verifier.state import Start, State, open_state
+from audit.verifier.times import fault_of
 from audit.verifier.upper import Upper
 from audit.verifier.workers import in_order
 
+ENTRIES: Final = "tile/entries"
+"""What is damaged of a log that should come with its records and does not."""
 _TILES_AT_ONCE: Final = 16
 _ALONE: Final = 4 * _TILES_AT_ONCE * TILE_WIDTH
 
@@ -36,12 +39,14 @@ def verify_tiles(
     state: Path | None = None,
     jobs: int = 1,
     progress: Progress = no_progress,
+    records_required: bool = False,
 ) -> Verified:
     """Return only if everything in a tile log is as the log signed it.
 
     Args:
         location: a folder, or the http or https address of a tile server.
         key, known, state, jobs, progress: as `audit.verifier.ledger.verify_ledger`.
+        records_required: whether a log that comes without its entries is damaged.
 
     Raises:
         Damaged: the first thing found wrong.
@@ -58,6 +63,9 @@ def verify_tiles(
         Bundle(last, tile_width(0, last, newest.size) or 1),
     )
     entries = not newest.size or log.has_entries(*bundles)
+    if records_required and not entries:
+        words = "there are none: this log comes without its records, or they were taken away"
+        raise Damaged(DamageKind.RECORD, ENTRIES, words)
     with open_state(state, key, Source.ENTRIES if entries else Source.HASHES) as kept:
         signed = [each for each in (_started(kept, key), outside) if each is not None]
         for earlier in signed:
@@ -67,10 +75,11 @@ def verify_tiles(
         for earlier in signed:
             require_extension(earlier, newest, upper)
         begin = kept.start.size if kept.start else 0
-        _Run(log, upper, Rules(kept.scratch), newest.size, begin, entries=entries).go(jobs, progress)
+        run = _Run(log, upper, Rules(kept.scratch), newest.size, kept.start, entries=entries)
+        run.go(jobs, progress)
         if isinstance(log, Folder):
             _check_files(log, upper, newest.size)
-        kept.save(note, upper.edge)
+        kept.save(Start(note, upper.edge, run.at_ms, {}))
     source = Source.ENTRIES if entries else Source.HASHES
     return Verified(newest.size, newest.root, 1, note.decode(), source, begin)
 
@@ -90,11 +99,12 @@ def _started(state: State, key: VerifierKey) -> Checkpoint | None:
 
 
 class _Run:
-    """The leaf tiles from `begin` on, in order."""
+    """The leaf tiles behind `start`, in order; `at_ms` is when the last record read was appended."""
 
     def __init__(
-        self, log: TileLog, upper: Upper, rules: Rules, size: int, begin: int, *, entries: bool
+        self, log: TileLog, upper: Upper, rules: Rules, size: int, start: Start | None, *, entries: bool
     ) -> None:
+        begin = start.size if start else 0
         self._log = log
         self._upper = upper
         self._rules = rules
@@ -102,6 +112,7 @@ class _Run:
         self._begin = begin
         self._base = begin
         self._entries = entries
+        self.at_ms = start.at_ms if start else None
 
     def go(self, jobs: int, progress: Progress) -> None:
         """Return only if they are in order. Raises Damaged."""
@@ -120,11 +131,13 @@ class _Run:
 
     def _take(self, task: Leaves, read: Read) -> None:
         first = max(task.first * TILE_WIDTH, self._begin)
-        if read.first_base is not None and read.last_base is not None:
+        if read.first_base is not None and read.last_base is not None and read.first_ms is not None:
             if read.first_base not in (self._base, first):
                 words = f"its leaf was written for position {read.first_base}, where no transaction began"
                 raise Damaged(DamageKind.CONTENT, f"record {first}", words)
-            self._base = read.last_base
+            if fault := fault_of(self.at_ms, read.first_ms, begins=read.first_base == first):
+                raise Damaged(DamageKind.CONTENT, f"record {first}", fault)
+            self._base, self.at_ms = read.last_base, read.last_ms
         self._rules.check_all(read.facts)
         if read.damage is not None:
             raise Damaged(*read.damage)

@@ -1,12 +1,13 @@
 """`isthmus audit verify`: a log verified offline, from its database, its tiles as files, or a tile server."""
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from isthmus.cli.audit_batch import Vkey
+from isthmus.cli.audit_bundle import verify_evidence
 from isthmus.cli.output import Json, print_facts, print_json
 from isthmus.cli.progress import Bar
 
@@ -21,11 +22,19 @@ def verify(
     log: Annotated[
         str,
         typer.Argument(
-            help="The ledger's database file (a copy will do), a folder of tiles, or the http(s) address of a tile "
-            "server."
+            help="The ledger's database file (a copy will do), a folder of tiles, the http(s) address of a tile "
+            "server, or a bundle of evidence."
         ),
     ],
-    vkey: Vkey,
+    vkey: Annotated[
+        Path | None,
+        typer.Option(
+            "--vkey",
+            help="The log's public key (a C2SP vkey), from a source of yours. A bundle can do without, and then "
+            "agrees with itself only.",
+            dir_okay=False,
+        ),
+    ] = None,
     known: Annotated[
         Path | None,
         typer.Option(
@@ -46,17 +55,39 @@ def verify(
     jobs: Annotated[
         int | None, typer.Option("--jobs", help="Processes; as many as there are cores unless given.", min=1)
     ] = None,
+    ca: Annotated[
+        Path | None,
+        typer.Option(
+            "--ca", help="Of a bundle: the authorities (PEM), from a source of yours.", dir_okay=False
+        ),
+    ] = None,
+    hashes_only: Annotated[
+        bool,
+        typer.Option(
+            "--hashes-only",
+            help="Be satisfied with a folder or server that comes without its records: then none is read.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Verify a log offline, read-only: every record, hash, tile, checkpoint, column and fence that is there to see."""
+    """Verify a log offline, read-only: every record, hash, tile, checkpoint, column and fence that is there to see.
+
+    Of a bundle: every proof, checkpoint, statement and file in it; it needs no server, network or database.
+    """
+    from audit.evidence.verify import is_bundle
     from audit.keys import load_verifier_key
     from audit.verifier.damage import Damaged
     from audit.verifier.ledger import verify_ledger
     from audit.verifier.source import SourceUnavailable
-    from audit.verifier.tiles import verify_tiles
+    from audit.verifier.tiles import ENTRIES, verify_tiles
 
+    if is_bundle(Path(log)):
+        verify_evidence(Path(log), vkey=vkey, ca=ca, known=known, as_json=as_json)
+        return
+    if vkey is None or ca is not None:
+        raise typer.BadParameter("a log is verified with --vkey, and without --ca", param_hint="--vkey")
     tiles = log.startswith(("http://", "https://")) or Path(log).is_dir()
-    verifier = verify_tiles if tiles else verify_ledger
+    verifier = partial(verify_tiles, records_required=not hashes_only) if tiles else verify_ledger
     with _Progress("verifying", total=None) as bar:
         try:
             key = load_verifier_key(vkey)
@@ -68,6 +99,8 @@ def verify(
                 members = {"kind": error.kind.value, "where": error.where, "problem": error.problem}
                 print_json({"verified": False, **members})
             typer.echo(f"damaged: {error}", err=True)
+            if error.where == ENTRIES:
+                typer.echo("if hashes are all that you were to be given, say so with --hashes-only", err=True)
             raise typer.Exit(_FAILED) from None
         except SourceUnavailable as error:
             typer.echo(f"unavailable: {error}", err=True)

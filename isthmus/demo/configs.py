@@ -100,7 +100,7 @@ def audit_file(
     sections = {
         "server": _server(parties, AUDIT, address),
         "ledger": _ledger(shared, folder / "audit.pin"),
-        "evidence": {"policies": [Path(str(resources.files("gateway.policy")))]},
+        "evidence": {"policies": [Path(str(resources.files("gateway") / "policy"))]},
         "subjects": {**_subjects(shared), "schemes": _schemes(departments)},
     }
     path.write_text(toml(sections), encoding="utf-8")

@@ -119,10 +119,15 @@ def populate(world: World, consent: Consent, count: int) -> Course:
         kind=Kind.CONTROL,
         contract=consent.contract,
         action="GrantConsent",
+        change={"event": "GRANTED"},
     )
+    persons = [tokens.token("cn.resident-id", each) for each in residents]
 
     def seed(transaction: Transaction) -> None:
-        positions = [transaction.append(replace(record, resource=name)) for name in names]
+        given = zip(names, persons, strict=True)
+        positions = [
+            transaction.append(replace(record, resource=name, subject_token=token)) for name, token in given
+        ]
         connection = transaction.connection
         like = connection.execute(sa.select(consents).where(consents.c.name == consent.name)).mappings().one()
         connection.execute(
@@ -131,10 +136,10 @@ def populate(world: World, consent: Consent, count: int) -> Course:
                 {
                     **like,
                     "name": name,
-                    "subject_token": tokens.token("cn.resident-id", each),
+                    "subject_token": token,
                     "position": position,
                 }
-                for name, each, position in zip(names, residents, positions, strict=True)
+                for name, token, position in zip(names, persons, positions, strict=True)
             ],
         )
 

@@ -6,7 +6,6 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,6 +17,7 @@ from audit.tlog.merkle import hash_leaf
 from audit.verifier import ledger as verifier
 from audit.verifier.damage import Damaged, DamageKind
 from audit.verifier.ledger import verify_ledger
+from tests.faults.spoiled_ledgers import damage, flip, spoil
 from tests.unit.audit.ledger_world import KEY, OTHER_KEY, append, control, denial, failure, ledger_in
 
 pytestmark = pytest.mark.fault
@@ -61,39 +61,6 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 def copy(original: Path, tmp_path: Path) -> Path:
     """A copy to spoil."""
     return Path(shutil.copy(original, tmp_path / "ledger.db"))
-
-
-def spoil(path: Path, *statements: tuple[str, tuple[Any, ...]] | str) -> None:
-    """Change the file as somebody with write access to it could."""
-    connection = sqlite3.connect(path)
-    for statement in statements:
-        sql, values = statement if isinstance(statement, tuple) else (statement, ())
-        connection.execute(sql, values)
-    connection.commit()
-    connection.close()
-
-
-def damage(path: Path) -> Damaged:
-    """What the verifier names."""
-    with pytest.raises(Damaged) as caught:
-        verify_ledger(str(path), KEY.verifier)
-    return caught.value
-
-
-def altered(value: Any) -> Any:
-    """Another value of the same type, as near as possible."""
-    if isinstance(value, bytes):
-        middle = len(value) // 2
-        return value[:middle] + bytes([value[middle] ^ 1]) + value[middle + 1 :]
-    return value + 1 if isinstance(value, int) else f"{value[:-1]}~"
-
-
-def flip(path: Path, table: str, column: str, where: str) -> None:
-    """Alter one column of one row."""
-    connection = sqlite3.connect(path)
-    (value,) = connection.execute(f"SELECT {column} FROM {table} WHERE {where}").fetchone()
-    connection.close()
-    spoil(path, (f"UPDATE {table} SET {column} = ? WHERE {where}", (altered(value),)))
 
 
 def test_a_sound_ledger_is_sound(original: Path) -> None:
@@ -229,6 +196,8 @@ def test_a_checkpoint_by_another_key_is_named(copy: Path, tmp_path: Path) -> Non
         ("INSERT INTO record_reasons VALUES (270, 'NO_CONTRACT')", "record 270"),
         ("INSERT INTO record_reasons VALUES (-1, 'NO_CONTRACT')", "record -1"),
         ("INSERT INTO record_reasons VALUES (4.5, 'NO_CONTRACT')", "record 4.5"),
+        ("INSERT INTO record_reasons VALUES (1.5, 'NO_CONTRACT')", "record 1.5"),
+        ("INSERT INTO record_reasons VALUES ('x', 'NO_CONTRACT')", "record x"),
     ],
 )
 def test_altered_reasons_are_named(copy: Path, change: str, where: str) -> None:
@@ -250,6 +219,40 @@ def test_altered_detail_is_named(copy: Path, change: str, where: str) -> None:
     spoil(copy, change)
     found = damage(copy)
     assert (found.kind, found.where) == (DamageKind.DETAIL, where)
+
+
+STRAYS = [
+    ("record_subjects", "'1.ab', 2.5", DamageKind.SUBJECT, "record 2.5"),
+    ("record_subjects", "'1.ab', 269.5", DamageKind.SUBJECT, "record 269.5"),
+    ("record_subjects", "'1.ab', 'x'", DamageKind.SUBJECT, "record x"),
+    ("batch_lines", "2.5, 0, x'', x''", DamageKind.DETAIL, "record 2.5"),
+    ("tiles", "0, 0.5, x''", DamageKind.TILE, "tile 0/0.5"),
+    ("tiles", "'x', 0, x''", DamageKind.TILE, "tile x/0"),
+    ("checkpoints", "-5, x'', x'', 0", DamageKind.CHECKPOINT, "checkpoint -5"),
+    ("cosignatures", "7, 'office', '—', 0", DamageKind.CHECKPOINT, "checkpoint 7"),
+    ("cosignatures", "271, 'office', '—', 0", DamageKind.CHECKPOINT, "checkpoint 271"),
+    ("timestamps", "4.5, 'tsa', x'', 0", DamageKind.CHECKPOINT, "checkpoint 4.5"),
+]
+
+
+@pytest.mark.parametrize(("table", "values", "kind", "where"), STRAYS)
+def test_a_row_that_belongs_to_nothing_is_named(
+    copy: Path, table: str, values: str, kind: DamageKind, where: str
+) -> None:
+    spoil(copy, f"INSERT INTO {table} VALUES ({values})")
+    found = damage(copy)
+    assert (found.kind, found.where) == (kind, where)
+
+
+def test_what_others_vouch_for_is_no_damage(copy: Path) -> None:
+    rows = ("cosignatures VALUES (0, 'office', '—', 0)", "timestamps VALUES (5, 'tsa', x'', 0)")
+    spoil(copy, *(f"INSERT INTO {each}" for each in rows))
+    assert verify_ledger(str(copy), KEY.verifier).size == SIZE
+
+
+def test_a_ledger_of_an_older_version_lacks_what_that_did_not_know(copy: Path) -> None:
+    spoil(copy, "DROP TABLE cosignatures", "DROP TABLE timestamps")
+    assert verify_ledger(str(copy), KEY.verifier).size == SIZE
 
 
 def test_erased_detail_is_no_damage(copy: Path) -> None:

@@ -163,6 +163,6 @@ def test_both_records_read_well() -> None:
     end = closing(BEGAN, **STOPPED)
     message = to_message(7, end.leaf())
     assert (message.kind, message.action, message.row_count) == (RECORD_KIND_STREAM_END, "STOPPED", 6)
-    assert "ended as stopped (contract suspended); 6 rows" in in_words(end)
-    assert "began to receive full_name" in in_words(BEGAN)
+    assert "6 rows" in in_words(end) and "suspended" in in_words(end)
+    assert "full_name" in in_words(BEGAN)
     assert AccessRecord.parse(end.leaf()) == end

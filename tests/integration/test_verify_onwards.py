@@ -36,6 +36,7 @@ from tests.unit.audit.ledger_world import (
     append,
     control,
     decision,
+    denial,
     failure,
     ledger_in,
     signatures,
@@ -172,6 +173,45 @@ def test_a_state_of_another_log_kind_or_form_is_refused(tmp_path: Path) -> None:
         verify_ledger(ledger, KEY.verifier, state=state)
 
 
+GONE = [
+    ("DELETE FROM records WHERE idx = 0", DamageKind.RECORD, "record 0"),
+    ("DELETE FROM records WHERE idx = 17", DamageKind.RECORD, "record 17"),
+    ("DELETE FROM records WHERE idx = 299", DamageKind.RECORD, "record 299"),
+    ("DELETE FROM checkpoints WHERE size = 100", DamageKind.CHECKPOINT, "records 0 to 299"),
+    ("DELETE FROM record_reasons WHERE idx = 1", DamageKind.REASON, "records 0 to 299"),
+    ("DELETE FROM tiles WHERE level = 0 AND idx = 0", DamageKind.TILE, "tile 0/0"),
+]
+
+
+@pytest.mark.parametrize("more", [0, 300])
+@pytest.mark.parametrize(("statement", "kind", "where"), GONE)
+def test_what_is_gone_since_an_earlier_run_is_missed(
+    tmp_path: Path, statement: str, kind: DamageKind, where: str, more: int
+) -> None:
+    state, ledger = tmp_path / "state", tmp_path / "ledger.db"
+    grow(tmp_path, [failure(), denial("NO_CONTRACT")], failures(98), failures(200))
+    verify_ledger(str(ledger), KEY.verifier, state=state)
+    if more:
+        grow(tmp_path, failures(more))
+    with closing(sqlite3.connect(ledger)) as connection:
+        connection.execute(statement)
+        connection.commit()
+    with pytest.raises(Damaged) as caught:
+        verify_ledger(str(ledger), KEY.verifier, state=state)
+    assert (caught.value.kind, caught.value.where) == (kind, where)
+
+
+def test_the_state_that_older_rules_left_is_not_gone_on_from(tmp_path: Path) -> None:
+    state, ledger = tmp_path / "state", str(tmp_path / "ledger.db")
+    grow(tmp_path, failures(3))
+    verify_ledger(ledger, KEY.verifier, state=state)
+    with closing(sqlite3.connect(state)) as connection:
+        connection.execute("UPDATE state SET value = '1' WHERE key = 'format'")
+        connection.commit()
+    with pytest.raises(StateError, match="format 1"):
+        verify_ledger(ledger, KEY.verifier, state=state)
+
+
 def test_a_sound_log_is_never_read_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     grow(tmp_path, list(signatures()), [decision(), *failures(60)], [control("SuspendContract", CONTRACT)])
     monkeypatch.setattr(Careful, "run", lambda *_: pytest.fail("a sound chunk was in doubt"))
@@ -269,7 +309,8 @@ def test_the_command_tells_what_it_saw_and_what_it_did_not(tmp_path: Path) -> No
     again = run(exported(tmp_path), tmp_path, "--state", state)
     assert again.exit_code == 0, again.stderr
     assert "records 0 to 299 were verified by an earlier run" in again.stderr
-    hashes = run(exported(tmp_path, entries=False), tmp_path)
+    hashes = run(exported(tmp_path, entries=False), tmp_path, "--hashes-only")
+    assert hashes.exit_code == 0, hashes.stderr
     assert "only hashes and the checkpoint were verified" in hashes.stderr
     (exported(tmp_path) / "checkpoint").unlink()
     (tmp_path / "tiles" / "tile" / "0" / "000").unlink()
@@ -278,3 +319,15 @@ def test_the_command_tells_what_it_saw_and_what_it_did_not(tmp_path: Path) -> No
     assert run("http://127.0.0.1:1", tmp_path).exit_code == 4
     assert run("ftp://a/b", tmp_path).exit_code == 1
     assert os.path.exists(state)
+
+
+def test_a_log_without_its_records_does_not_pass_unless_that_is_what_was_asked_for(tmp_path: Path) -> None:
+    grow(tmp_path, failures(300))
+    folder, state = exported(tmp_path), tmp_path / "state"
+    shutil.rmtree(folder / "tile" / "entries")
+    refused = run(folder, tmp_path, "--state", str(state))
+    assert (refused.exit_code, "--hashes-only" in refused.stderr) == (1, True)
+    told = run(folder, tmp_path, "--json")
+    assert (told.exit_code, json.loads(told.stdout)["where"]) == (1, "tile/entries")
+    assert not state.exists()
+    assert run(folder, tmp_path, "--hashes-only").exit_code == 0

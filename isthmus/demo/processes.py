@@ -1,6 +1,7 @@
 """The demonstration's child processes: started together, watched, and ended whatever happens."""
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -20,6 +21,8 @@ from isthmus.demo.errors import DemoError
 from isthmus.identity import Identity
 from isthmus.pki import Credentials, pinned_to
 
+_PORTS: Final = range(20_000, 32_768)
+"""Below those that Linux and others hand out by themselves."""
 _READY_WITHIN_S: Final = 60.0
 _CHECK_EVERY_S: Final = 0.05
 _END_WITHIN_S: Final = 10.0
@@ -32,12 +35,20 @@ class ChildFailed(DemoError):
 
 
 def free_addresses(count: int) -> list[str]:
-    """Returns addresses on loopback that nothing listens on now, all different."""
+    """Returns addresses on loopback that nothing listens on now, all different.
+
+    None of them is a port that systems hand out to callers: one of those could be taken until its process listens.
+    """
+    found: list[str] = []
     with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
+        while len(found) < count:
+            each, port = stack.enter_context(socket.socket()), secrets.choice(_PORTS)
+            try:
+                each.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            found.append(f"127.0.0.1:{port}")
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -262,4 +262,10 @@ def test_consents_know_no_other_states_and_steps_than_the_tables() -> None:
     )
     Life.reached.clear()
     run_state_machine_as_test(Life, settings=quick)
-    assert Life.reached == {state.value for state in ConsentState} - {"NEW"}
+    every = {state.value for state in ConsentState} - {"NEW"}
+    for _ in range(3):
+        # Which states thirty histories come to depends on the clock, too.
+        if Life.reached == every:
+            break
+        run_state_machine_as_test(Life, settings=settings(quick, derandomize=False, print_blob=True))
+    assert Life.reached == every

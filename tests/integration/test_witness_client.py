@@ -87,7 +87,7 @@ def test_a_rolled_back_and_a_forked_log_are_told_apart(server: HttpServer) -> No
         (Said(line(CosignerSigner.from_seed(SIGNER.verifier.name, bytes(32)))), Trouble.INVALID),
         (Said(line(note=HISTORY.note(8))), Trouble.INVALID),
         (Said(line(minutes=10)), Trouble.INVALID),
-        (Said(line(minutes=-10)), Trouble.INVALID),
+        (Said(line(hours=-10)), Trouble.INVALID),
         (Said(line()[:-10] + b"AAAAAAAA=\n"), Trouble.INVALID),
         (Said(line() + b"\n" + line()), Trouble.INVALID),
         (Said(b"x" * 100_000), Trouble.UNREACHABLE),

@@ -154,7 +154,14 @@ class Town:
         name = f"consents/{_uuid(self.random)}"
         self.consents.setdefault(contract.name, []).append((name, position, token))
         caller = f"spiffe://{DOMAIN}/portal/citizen"
-        return _control("GrantConsent", name, caller=caller, subject_token=token, **contract.said())
+        return _control(
+            "GrantConsent",
+            name,
+            caller=caller,
+            subject_token=token,
+            change={"event": "GRANTED"},
+            **contract.said(),
+        )
 
     def next(self, position: int) -> tuple[AccessRecord, BatchLines | None]:
         """The next record of an ordinary day."""

@@ -143,7 +143,7 @@ class Site:
             "server": {
                 **self.server(GATEWAY, address),
                 "grace_seconds": 2.0,
-                "processors": sorted(os.sched_getaffinity(0)),
+                "processors": sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [],
                 **server,
             },
             "ledger": {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -66,7 +67,7 @@ def _contracts(first: Row, count: int) -> Iterator[Row]:
     for number in range(1, count):
         copy = {**first, "contract": contract_name(town.CONSENTED, number)}
         if "digest" in copy:
-            copy["digest"] = f"{number:04x}{first['digest'][4:]}"
+            copy["digest"] = hashlib.sha256(f"{first['digest']} {number}".encode()).hexdigest()
         yield copy
 
 

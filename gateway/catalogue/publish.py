@@ -68,7 +68,8 @@ def _write(change: Change, name: str, document: str, given_etag: str, pack: Pack
     claims = claims_of(name, document)
     require_sole_source(conn, claims, pack)
     revision = 1 if current is None else current.revision + 1
-    position = change.record(name, _changed(digest, revision, claims), dataset=name)
+    told = _changed(digest, revision, claims) | {"sharing_class": json.loads(document)["sharing_class"]}
+    position = change.record(name, told, dataset=name)
     datasets.write_revision(
         conn,
         name=name,

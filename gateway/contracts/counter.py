@@ -2,7 +2,7 @@
 
 from gateway.contracts.access import version_for_party
 from gateway.contracts.advance import advance, require_possible
-from gateway.contracts.answer import answer_facts
+from gateway.contracts.answer import answer_facts, answer_told
 from gateway.contracts.propose import as_signed, write_proposal
 from gateway.contracts.reject import require_addressee
 from gateway.contracts.states import ContractEventType
@@ -36,7 +36,8 @@ def counter(control: Control, call: Call, request: CounterContractRequest) -> Co
         if terms_digest(terms) == row.terms_digest:
             raise TermsInvalid("terms", f"are those of {row.full_name}; sign it instead")
         facts = answer_facts(row, change.rulebook, call.department, change.now)
-        contract = write_proposal(change, name.at(row.version + 1), terms, reason=request.reason)
+        told = answer_told(change, row, facts)
+        contract = write_proposal(change, name.at(row.version + 1), terms, reason=request.reason, told=told)
         advance(change, row, _EVENTS, position=contract.position, reason=request.reason, facts=facts)
         return CounterContractResponse(contract=contract)
 

@@ -1,6 +1,9 @@
 """ProposeContract: a department proposes terms to another."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
+from typing import Final
 
 from gateway.contracts.check import require_agreeable
 from gateway.contracts.states import ContractEventType, ContractState, effective_state
@@ -10,6 +13,7 @@ from gateway.state.contract_events import add_event
 from gateway.state.contracts import ContractRow, get_newest, insert_contract
 from gateway.state.datasets import get_dataset
 from gateway.state.requests import Once
+from gateway.state.times import to_ms
 from isthmus.canonical import canonical_json, sha256_hex
 from isthmus.errors import AlreadyExists, InvalidArgument, PermissionDenied, StateConflict, TermsInvalid
 from isthmus.names import ContractName
@@ -21,6 +25,8 @@ from isthmus.v1.contract_service_pb2 import (
     ProposeContractRequest,
     ProposeContractResponse,
 )
+
+_OMITTED: Final = "omit"
 
 
 def propose(control: Control, call: Call, request: ProposeContractRequest) -> ProposeContractResponse:
@@ -90,7 +96,14 @@ def _next_version(change: Change, name: ContractName, terms: ContractTerms) -> i
     return newest.version + 1
 
 
-def write_proposal(change: Change, name: ContractName, terms: ContractTerms, *, reason: str) -> Contract:
+def write_proposal(
+    change: Change,
+    name: ContractName,
+    terms: ContractTerms,
+    *,
+    reason: str,
+    told: Mapping[str, str | int] = MappingProxyType({}),
+) -> Contract:
     """Checks the terms against the catalogue, records the proposal and writes it.
 
     Args:
@@ -98,6 +111,7 @@ def write_proposal(change: Change, name: ContractName, terms: ContractTerms, *, 
         name: of the new version.
         terms: as `as_signed` returns them.
         reason: why the contract is needed (使用场景).
+        told: what else its record says, of the proposal that it answers.
 
     Raises:
         TermsInvalid: the terms contradict the catalogue or themselves.
@@ -105,9 +119,7 @@ def write_proposal(change: Change, name: ContractName, terms: ContractTerms, *, 
     entry = get_dataset(change.connection, terms.dataset)
     require_agreeable(terms, entry, change.now)
     row = _draft(change, name, terms, reason, sharing_class=entry.sharing_class if entry else "")
-    position = change.record(
-        row.full_name, {"event": "PROPOSED", "proposer": row.proposer}, about=row, reason=reason
-    )
+    position = change.record(row.full_name, {**told, **_proposed(row)}, about=row, reason=reason)
     row = replace(row, position=position)
     insert_contract(change.connection, row)
     add_event(
@@ -122,6 +134,17 @@ def write_proposal(change: Change, name: ContractName, terms: ContractTerms, *, 
         position=position,
     )
     return contract_of(change.connection, row, change.now, change.rulebook)
+
+
+def _proposed(row: ContractRow) -> dict[str, str | int]:
+    """What the record of a proposal says: who asks for how much, and for when."""
+    return {
+        "event": "PROPOSED",
+        "proposer": row.proposer,
+        "fields": sum(each["transform"] != _OMITTED for each in row.terms["fields"]),
+        "begins": to_ms(row.not_before),
+        "over": to_ms(row.not_after),
+    }
 
 
 def _draft(

@@ -2,7 +2,7 @@
 
 from gateway.contracts.access import version_for_party
 from gateway.contracts.advance import advance, require_possible
-from gateway.contracts.answer import answer_facts
+from gateway.contracts.answer import answer_facts, answer_told
 from gateway.contracts.states import ContractEventType
 from gateway.contracts.view import contract_of
 from gateway.state.change import Call, Change, Control, Refusal
@@ -34,9 +34,9 @@ def reject(control: Control, call: Call, request: RejectContractRequest) -> Reje
         require_addressee(change, row)
         _require_published(change, row, request)
         kind = RejectionReason.Name(request.rejection_reason).removeprefix("REJECTION_REASON_")
-        told = {"event": "REJECTED", "rejection_reason": kind}
-        position = change.record(row.full_name, told, about=row, reason=reason)
         facts = answer_facts(row, change.rulebook, call.department, change.now)
+        told = {**answer_told(change, row, facts), "event": "REJECTED", "rejection_reason": kind}
+        position = change.record(row.full_name, told, about=row, reason=reason)
         after = advance(change, row, _EVENTS, position=position, reason=reason, facts=facts)
         return RejectContractResponse(
             contract=contract_of(change.connection, after, change.now, change.rulebook)

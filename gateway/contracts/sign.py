@@ -3,7 +3,7 @@
 from gateway.clocks.limits import RuleKind
 from gateway.contracts.access import version_for_party
 from gateway.contracts.advance import advance, require_possible
-from gateway.contracts.answer import answer_facts
+from gateway.contracts.answer import answer_facts, answer_told
 from gateway.contracts.check import require_agreeable
 from gateway.contracts.signature import signed_at_of
 from gateway.contracts.states import IN_FORCE, ContractEventType, effective_state
@@ -84,7 +84,9 @@ def _add(change: Change, row: ContractRow, verified: Verified, statement: str) -
     require_agreeable(
         document_to_terms(dict(row.terms)), get_dataset(change.connection, row.dataset), change.now
     )
+    answer = answer_facts(row, change.rulebook, department, change.now)
     told = {
+        **answer_told(change, row, answer),
         "event": events[-1].value,
         "signer": verified.identity.uri,
         "signed_at": rfc3339(signed_at),
@@ -102,7 +104,7 @@ def _add(change: Change, row: ContractRow, verified: Verified, statement: str) -
         position,
     )
     insert_signature(change.connection, row, signature)
-    facts = dict(answer_facts(row, change.rulebook, department, change.now))
+    facts = dict(answer)
     if _E.AGREED in events:
         _supersede_older(change, row, position)
         facts |= {"agreed_at": change.now, "agreed_position": position}

@@ -30,6 +30,7 @@ class LedgerMetrics:
         newest: returns the newest checkpoint; may raise Unavailable. None where another process reports the size and
             age.
         clock: returns the present time, UTC-aware.
+        storage: returns how many bytes the database takes, and how many are free for it; NaN for what nobody can say.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class LedgerMetrics:
         registry: CollectorRegistry,
         newest: Callable[[], _Head] | None,
         clock: Callable[[], datetime],
+        storage: Callable[[], tuple[float, float]],
     ) -> None:
         self._clock = clock
         self._seconds = Histogram(
@@ -53,6 +55,7 @@ class LedgerMetrics:
         )
         if newest is not None:
             self._report(registry, newest)
+            self._measure(registry, storage)
 
     def committed(self, records: int, seconds: float) -> None:
         """A transaction appended so many records in so many seconds."""
@@ -66,6 +69,16 @@ class LedgerMetrics:
             "isthmus_checkpoint_age_seconds", "Time since the newest signed checkpoint.", registry=registry
         )
         age.set_function(lambda: _read(newest, self._age))
+
+    def _measure(self, registry: CollectorRegistry, storage: Callable[[], tuple[float, float]]) -> None:
+        taken = Gauge(
+            "isthmus_ledger_bytes", "Bytes that the ledger's database takes on its disk.", registry=registry
+        )
+        taken.set_function(lambda: storage()[0])
+        free = Gauge(
+            "isthmus_ledger_free_bytes", "Bytes that are free on the disk of the ledger.", registry=registry
+        )
+        free.set_function(lambda: storage()[1])
 
     def _age(self, head: _Head) -> float:
         return self._clock().timestamp() - head.at_ms / 1000 if head.size else math.nan

@@ -15,10 +15,9 @@ from gateway.exchange.ending import Ending
 from gateway.exchange.item import Exchange
 from gateway.exchange.state import View
 from isthmus.reasons import Reason, status_code
+from isthmus.rpc import OTHER, LabelGuard
 
 NONE: Final = "none"
-OTHER: Final = "other"
-_MAX_DATASETS: Final = 1_000
 _MAX_FRAMES: Final = 20
 _SECONDS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
@@ -39,7 +38,7 @@ class GatewayMetrics:
         log: structlog.typing.FilteringBoundLogger,
     ) -> None:
         self._departments = frozenset(departments)
-        self._datasets: set[str] = set()
+        self._guard = LabelGuard(registry)
         self._log = log
         self._children: dict[tuple[Counter, tuple[str, ...]], Counter] = {}
         self._exchanges = Counter(
@@ -166,10 +165,12 @@ class GatewayMetrics:
         self._turned_away.labels(self._department(department)).inc()
 
     def stage(self, name: str, exchanges: Sequence[Exchange], seconds: float) -> None:
-        """So many exchanges have passed a stage together."""
+        """So many exchanges have passed a stage together. One of them is the exemplar of them all."""
         for mode, many in Counted(exchange.asked.mode.value for exchange in exchanges).items():
             duration = self._duration.labels(mode, name)
-            for _ in range(many):
+            first = next(each for each in exchanges if each.asked.mode.value == mode)
+            duration.observe(seconds, _exemplar(first))
+            for _ in range(many - 1):
                 duration.observe(seconds)
 
     def unrecorded(self, exchange: Exchange) -> None:
@@ -210,11 +211,14 @@ class GatewayMetrics:
 
     def _dataset(self, name: str) -> str:
         # Contracts name only datasets that were published; the bound is for registries that grow without end.
-        if name not in self._datasets:
-            if len(self._datasets) >= _MAX_DATASETS:
-                return OTHER
-            self._datasets.add(name)
-        return name.rpartition("/")[2]
+        bounded = self._guard.bound("dataset", name)
+        return bounded.rpartition("/")[2]
+
+
+def _exemplar(exchange: Exchange) -> dict[str, str]:
+    """What finds one of many again: its record's name, and its trace where it has one."""
+    found = {"exchange": exchange.name.removeprefix("exchanges/")}
+    return found | {"trace_id": exchange.asked.trace_id} if exchange.asked.trace_id else found
 
 
 def _is_denial(reason: Reason) -> bool:

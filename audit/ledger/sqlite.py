@@ -4,11 +4,14 @@ WAL with `synchronous=FULL`: the log is synced to disk before a COMMIT succeeds.
 lock before anything is read, so what a transaction reads is what it writes upon.
 """
 
+import math
 import random
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -66,6 +69,7 @@ class SqliteStore:
         database = make_url(url).database
         if not database or database == ":memory:" or "mode=memory" in database:
             raise LedgerRefused("a ledger needs a file, not a database in memory")
+        self._path = Path(database)
         self._timeout = timeout
         self._patience = timeout
         self._writers = sa.create_engine(url, poolclass=NullPool, connect_args={"check_same_thread": False})
@@ -147,6 +151,15 @@ class SqliteStore:
         if code == sqlite3.SQLITE_CORRUPT:
             return f"{cause}; {_MEND}"
         return str(cause) if code in _OUTSIDE else None
+
+    def storage(self) -> tuple[float, float]:
+        """How many bytes the database and what SQLite keeps beside it take, and how many are free on their disk."""
+        try:
+            sides = [Path(f"{self._path}{side}") for side in ("", "-wal", "-shm")]
+            taken = sum(each.stat().st_size for each in sides if each.exists())
+            return taken, shutil.disk_usage(self._path.parent).free
+        except OSError:
+            return math.nan, math.nan
 
     def close(self) -> None:
         """Close every connection that is not in use."""

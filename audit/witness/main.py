@@ -20,7 +20,7 @@ from audit.witness.witness import Witness
 from isthmus.config import load
 from isthmus.log import configure, logger
 from isthmus.packaging_guard import ensure_sole_owner
-from isthmus.rpc import MetricsServer, metrics_server
+from isthmus.rpc import MetricsServer, ProcessFacts, metrics_server
 
 Clock = Callable[[], datetime]
 
@@ -50,6 +50,7 @@ class WitnessProcess:
         witness = Witness(logs, signer, store=store, clock=clock)
         app = WitnessApp(witness, WitnessMetrics(registry, tuple(each.name for each in logs)))
         self._server = HttpServer(settings.address, app, name="witness", max_body_bytes=MAX_REQUEST_BYTES)
+        ProcessFacts(registry, None, None)
         self._metrics: MetricsServer | None = None
         try:
             if config.metrics:

@@ -17,6 +17,7 @@ from isthmus.pki import Credentials
 from isthmus.rpc.guard import Authoriser, Guard
 from isthmus.rpc.metrics import RpcMetrics
 from isthmus.rpc.pool import WorkerPool
+from isthmus.rpc.process_metrics import ProcessFacts
 from isthmus.rpc.registration import GuardedRegistrar, ReflectionRegistrar, UnknownMethods
 from isthmus.rpc.validation import RequestValidator
 
@@ -93,7 +94,7 @@ def build_server(
         credentials: its own, and the authorities whose clients it accepts.
         trust_domain: the only trust domain whose identities it accepts.
         clock: returns the present time, UTC-aware.
-        registry: receives the `grpc_server_*` metrics.
+        registry: receives the `grpc_server_*` metrics, and what the process says about itself.
         address: such as `127.0.0.1:0` (port 0 takes a free one) or `[::]:8443`.
         authorise: who may call what; asked before a request is validated.
         threads: how many, so calls worked on at once.
@@ -125,6 +126,7 @@ def build_server(
     server.add_generic_rpc_handlers((UnknownMethods(),))
     return RunningServer(server, health_servicer, names, _bind(server, address, credentials))
 
+    ProcessFacts(registry, credentials, credentials.identity(trust_domain))
 
 def _register(
     server: grpc.Server, services: Sequence[Service], guard: Guard, metrics: RpcMetrics

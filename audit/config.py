@@ -215,6 +215,19 @@ class RetentionSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RulesSettings:
+    """The deployment's own rule packs and calendars, as in `gateway.toml`: metrics say by them what is overdue.
+
+    Attributes:
+        folder: of rule packs.
+        calendars: of working days.
+    """
+
+    folder: Path | None = None
+    calendars: Path | None = None
+
+
 class AuditConfig:
     """All of `audit.toml`."""
 

@@ -3,11 +3,14 @@
 import os
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import sqlalchemy as sa
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.registry import Collector
 
 from audit.config import AuditConfig, TileSettings
 from audit.evidence.answer import Evidence
@@ -20,6 +23,9 @@ from audit.search.index import SearchIndex
 from audit.search.lookup import SubjectIndex
 from audit.search.store import beside
 from audit.service import AuditService
+from audit.sharing.live import LiveSharing
+from audit.sharing.metrics import SharingCollector
+from audit.sharing.service import SharingService
 from audit.tiles.app import READ_DEADLINE_S, TileApp
 from audit.vouching import Vouching
 from isthmus.access import ControlAuthoriser
@@ -31,10 +37,24 @@ from isthmus.pki import Credentials, load_credentials
 from isthmus.rpc import MetricsServer, RunningServer, Service, build_server, metrics_server
 from isthmus.v1.audit_service_pb2_grpc import add_AuditServiceServicer_to_server
 
+from isthmus.v1.sharing_service_pb2_grpc import add_SharingServiceServicer_to_server
 Clock = Callable[[], datetime]
 
 
 class StartError(RuntimeError):
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """What belongs to the control state in the same database, which this package knows nothing of.
+
+    Attributes:
+        tables: made where they are missing.
+        collectors: returns what reports on them, for the ledger and a clock.
+    """
+
+    tables: sa.MetaData
+    collectors: Callable[[Ledger, Clock], Iterable[Collector]]
+
+
     """The service cannot start; the message says why and what to do."""
 
 
@@ -52,7 +72,14 @@ class AuditServer:
         OSError: an address cannot be bound.
     """
 
-    def __init__(self, config: AuditConfig, *, clock: Clock, registry: CollectorRegistry) -> None:
+    def __init__(
+        self,
+        config: AuditConfig,
+        *,
+        clock: Clock,
+        registry: CollectorRegistry,
+        extension: Extension | None = None,
+    ) -> None:
         server, ledger = config.server, config.ledger
         credentials = load_credentials(server.certificate, server.key, server.ca)
         _require_audit_role(credentials, server.trust_domain)
@@ -65,6 +92,7 @@ class AuditServer:
             clock=clock,
             registry=registry,
             commit_timeout=ledger.commit_timeout_s,
+            metadata=[extension.tables] if extension is not None else [],
         )
         self._metrics: MetricsServer | None = None
         self._tiles: HttpServer | None = None
@@ -75,6 +103,10 @@ class AuditServer:
             service = AuditService(
                 self.ledger,
                 subjects,
+            self._sharing = LiveSharing(self.ledger, clock)
+            SharingCollector(self._sharing, registry)
+            for collector in extension.collectors(self.ledger, clock) if extension is not None else ():
+                registry.register(collector)
                 clock=clock,
                 finder=self._search.finder,
                 anomalies=config.anomalies,
@@ -82,7 +114,10 @@ class AuditServer:
                 required_witnesses=config.witnessing.required,
             )
             self._server: RunningServer = build_server(
-                services=[Service(service, add_AuditServiceServicer_to_server)],
+                services=[
+                    Service(service, add_AuditServiceServicer_to_server),
+                    Service(SharingService(self._sharing), add_SharingServiceServicer_to_server),
+                ],
                 credentials=credentials,
                 trust_domain=server.trust_domain,
                 clock=clock,
@@ -122,19 +157,27 @@ class AuditServer:
         self._server.stop(grace)
         self._search.stop()
         self._vouching.stop()
+        self._sharing.start()
         if self._tiles:
             self._tiles.close()
         if self._metrics:
             self._metrics.close()
         self.ledger.close()
 
+        self._sharing.stop()
 
 def _serve_tiles(config: TileSettings, ledger: Ledger) -> HttpServer:
     app = TileApp(lambda: ledger.read(deadline_s=READ_DEADLINE_S), entries=config.entries)
     return HttpServer(config.address, app, name="tile server")
 
 
-def run(config: Path, *, environ: Mapping[str, str] | None = None, log_level: str = "INFO") -> None:
+def run(
+    config: Path,
+    *,
+    environ: Mapping[str, str] | None = None,
+    log_level: str = "INFO",
+    extend: Callable[[AuditConfig], Extension] | None = None,
+) -> None:
     """Serve until the process is asked to stop.
 
     Args:
@@ -150,12 +193,14 @@ def run(config: Path, *, environ: Mapping[str, str] | None = None, log_level: st
     configure(level=log_level)
     settings = load(config, AuditConfig, environ=os.environ if environ is None else environ)
     registry = CollectorRegistry()
+        extend: makes the extension that the service reports on too; without it, the log alone is reported on.
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
     asked = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: asked.set())
-    server = AuditServer(settings, clock=lambda: datetime.now(UTC), registry=registry)
+    extension = extend(settings) if extend is not None else None
+    server = AuditServer(settings, clock=lambda: datetime.now(UTC), registry=registry, extension=extension)
     try:
         server.start()
         logger("audit").info("serving", port=server.port, records=server.ledger.newest().size)

@@ -75,16 +75,13 @@ def load_rulebook(config: Config) -> Rulebook:
         raise GatewayError(str(error)) from error
 
 
-def open_ledger(
-    config: Config, *, clock: Clock, registry: CollectorRegistry | None = None, tends: bool = True
-) -> Ledger:
+def open_ledger(config: Config, *, clock: Clock, registry: CollectorRegistry | None = None) -> Ledger:
     """Opens the ledger with the gateway's tables in it.
 
     Args:
         config: says where it is.
         clock: returns the present time, UTC-aware.
-        registry: receives its metrics.
-        tends: whether they include what the ledger holds, which every process of it reports alike.
+        registry: receives its metrics. What the ledger holds is not among them: the audit service reports it, once.
 
     Raises:
         GatewayError: the key or the database cannot be used, or the database contradicts its pin.
@@ -98,7 +95,7 @@ def open_ledger(
             clock=clock,
             metadata=[METADATA],
             registry=registry,
-            report_head=tends,
+            report_head=False,
             commit_timeout=section.commit_timeout_seconds,
         )
     except (KeyFileError, Unavailable) as error:

@@ -20,7 +20,8 @@ from gateway.contracts.clerk import ContractClerk
 from gateway.contracts.service import ContractService
 from gateway.departments import Departments
 from gateway.dryrun.contract import ContractDryRun
-from gateway.emergency.overdue import OverdueCollector, OverdueReviews
+from gateway.emergency.overdue import OverdueReviews
+from gateway.exchange.calls import Calls
 from gateway.exchange.explain import Explainer
 from gateway.exchange.fetch import Fetch
 from gateway.exchange.network import Network
@@ -34,7 +35,6 @@ from gateway.load import GatewayError, load_own_credentials, load_rulebook, load
 from gateway.metrics import GatewayMetrics
 from gateway.processors import keep_to
 from gateway.state.change import Control
-from gateway.state_metrics import StateCollector
 from gateway.stream.make import make_streams
 from gateway.stream.streams import Streams
 from gateway.workers import supervise
@@ -59,7 +59,7 @@ class Gateway:
         config: its configuration.
         clock: returns the present time, UTC-aware.
         registry: receives the metrics.
-        tends: whether it runs the clerk and reports what the ledger holds; of several workers one does.
+        tends: whether it runs the clerk; of several workers one does.
 
     Raises:
         GatewayError: a file, key, policy, certificate, database or port cannot be used.
@@ -82,13 +82,10 @@ class Gateway:
         self._metrics = GatewayMetrics(registry, known, logger("gateway"))
         self._rules = replace(load_rules(config), certificate=self._credentials.thumbprint)
         self._rulebook = load_rulebook(config)
-        self.ledger = open_ledger(config, clock=clock, registry=registry, tends=tends)
+        self.ledger = open_ledger(config, clock=clock, registry=registry)
         try:
             self._budget = self._make_budget()
             self._rules = replace(self._rules, budget=self._budget)
-            if tends:
-                StateCollector(self.ledger, clock, rulebook=self._rulebook).register(registry)
-                OverdueCollector(self.ledger, clock, registry)
             self._departments = self._make_departments()
             self._network, self._explainer = self._make_exchange()
             self._streams = self._make_streams()

@@ -1,4 +1,4 @@
-"""What the registry holds, read from the database at each scrape, so that every gateway reports the same."""
+"""What the registry holds, read from the database at each scrape: by the audit service, once for all gateways."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import sqlalchemy as sa
-from prometheus_client import CollectorRegistry, Metric
+from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
@@ -36,8 +36,8 @@ class StateCollector(Collector):
     """Counts contracts, consents and datasets by state, shows how far contract quotas are used, and how departments
     answer what they are asked.
 
-    Every gateway of a ledger reports the same numbers: combine them with `max`, never with `sum`. While the database
-    cannot be read the metrics are absent, which is what an alert should see.
+    Every process that reports them reports the same numbers: combine those of several audit services with `max`, never
+    with `sum`. While the database cannot be read the metrics are absent, which is what an alert should see.
 
     Args:
         ledger: whose database is read.
@@ -60,10 +60,6 @@ class StateCollector(Collector):
         self._rulebook = Rulebook.load() if rulebook is None else rulebook
         self._remembered_for = remembered_for
         self._remembered: tuple[datetime, Sequence[Metric]] | None = None
-
-    def register(self, registry: CollectorRegistry) -> None:
-        """Adds these metrics to `registry`."""
-        registry.register(self)
 
     def describe(self) -> Iterable[Metric]:
         """Nothing, so that registering does not read the database."""

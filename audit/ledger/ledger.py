@@ -105,7 +105,8 @@ class Ledger:
             store.close()
             raise
         if registry is not None:
-            ledger._metrics = LedgerMetrics(registry, ledger.newest if report_head else None, clock)
+            newest = ledger.newest if report_head else None
+            ledger._metrics = LedgerMetrics(registry, newest, clock, store.storage)
         return ledger
 
     @property

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Final
 
-from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -52,13 +51,11 @@ class OverdueCollector(Collector):
     Args:
         ledger: whose database is read.
         clock: returns the present time, UTC-aware.
-        registry: where it is registered.
     """
 
-    def __init__(self, ledger: Ledger, clock: Callable[[], datetime], registry: CollectorRegistry) -> None:
+    def __init__(self, ledger: Ledger, clock: Callable[[], datetime]) -> None:
         self._ledger = ledger
         self._clock = clock
-        registry.register(self)
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
         """Nothing, so that registering does not read the database."""

@@ -62,6 +62,7 @@ def serve(
     # The service brings the database and the server kit, which the other commands do without.
     from audit.keys import KeyFileError
     from audit.main import StartError, run
+    from isthmus.cli.audit_state import control_state
     from isthmus.config import ConfigError
     from isthmus.errors import Unavailable
     from isthmus.identity import IdentityError
@@ -70,7 +71,7 @@ def serve(
 
     refusals = (StartError, KeyFileError, ConfigError, CredentialsError, IdentityError, ForeignPackageError)
     try:
-        run(config, environ=os.environ, log_level=log_level)
+        run(config, environ=os.environ, log_level=log_level, extend=control_state)
     except (*refusals, Unavailable, OSError) as error:
         typer.echo(f"refused: {error}", err=True)
         raise typer.Exit(EXIT_REFUSED) from error

@@ -20,6 +20,7 @@ from isthmus.client.emergencies import AsyncEmergencies
 from isthmus.client.exchange import AsyncExchange
 from isthmus.client.receipts import VerifiedReceipt, verifier_of, verify_receipt
 from isthmus.client.results import QueryResult, VerifyResult
+from isthmus.client.sharing import AsyncSharing
 from isthmus.client.streams import StreamResult
 from isthmus.client.sync import now
 from isthmus.client.transport import AsyncTransport
@@ -55,6 +56,7 @@ class AsyncClient:
         self.emergencies = AsyncEmergencies(transport)
         self.exchange = AsyncExchange(transport)
         self.audit = AsyncAudit(transport)
+        self.sharing = AsyncSharing(transport)
 
     @property
     def identity(self) -> Identity:

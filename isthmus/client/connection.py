@@ -33,6 +33,7 @@ _SAFE: Final = {
     "ConsentService": ("GetConsent",),
     "ExchangeService": ("Explain",),
     "AuditService": ("GetProof", "GetCheckpoint", "GetConsistencyProof"),
+    "SharingService": ("ReportSharing",),
 }
 
 

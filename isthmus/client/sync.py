@@ -20,6 +20,7 @@ from isthmus.client.emergencies import Emergencies
 from isthmus.client.exchange import Exchange
 from isthmus.client.receipts import VerifiedReceipt, verifier_of, verify_receipt
 from isthmus.client.results import QueryResult, VerifyResult
+from isthmus.client.sharing import Sharing
 from isthmus.client.streams import StreamResult
 from isthmus.client.transport import Transport
 from isthmus.client.values import SubjectLike
@@ -37,8 +38,9 @@ class Client:
         with Client("gateway.example:8443", cert="me.pem", key="me.key", ca="ca.pem") as client:
             client.query(contract=…, purpose=…, subject=(scheme, id), fields=[…])
 
-    The parts are `exchange`, `catalog`, `contracts`, `consents`, `emergencies` and, towards an audit service, `audit`.
-    Calls that have no second effect are tried again when the server is away; exchanges never are, since each is recorded.
+    The parts are `exchange`, `catalog`, `contracts`, `consents`, `emergencies` and, towards an audit service, `audit` and
+    `sharing`. Calls that have no second effect are tried again when the server is away; exchanges never are, since each
+    is recorded.
 
     Args:
         address: `host:port`.
@@ -79,6 +81,7 @@ class Client:
         self.emergencies = Emergencies(transport)
         self.exchange = Exchange(transport)
         self.audit = Audit(transport)
+        self.sharing = Sharing(transport)
 
     @property
     def identity(self) -> Identity:

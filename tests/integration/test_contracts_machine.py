@@ -172,7 +172,7 @@ class Parties(ContractSteps):
         """What the metric says of the provider; a provider without a contract has none."""
         registry = CollectorRegistry()
         rulebook = self.world.control.rulebook
-        StateCollector(self.world.ledger, self.world.clock, rulebook=rulebook).register(registry)
+        registry.register(StateCollector(self.world.ledger, self.world.clock, rulebook=rulebook))
         found = registry.get_sample_value("isthmus_contract_answers_overdue", {"provider": REGISTRY})
         return found or 0
 

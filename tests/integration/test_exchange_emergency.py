@@ -69,7 +69,7 @@ def metric(world: World, name: str, **labels: str) -> float | None:
 def overdue(world: World, at: datetime) -> float | None:
     """What the metric says at a time."""
     registry = CollectorRegistry()
-    OverdueCollector(world.gateway.ledger, lambda: at, registry)
+    registry.register(OverdueCollector(world.gateway.ledger, lambda: at))
     return registry.get_sample_value("isthmus_emergency_reviews_overdue")
 
 

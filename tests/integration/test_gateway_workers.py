@@ -29,7 +29,7 @@ from tests.integration.gateway_workers_world import Gateways, gateways, scrape, 
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
-ONLY_ONE = (
+OF_THE_AUDIT_SERVICE = (
     "isthmus_contracts",
     "isthmus_consents",
     "isthmus_ledger_records",
@@ -111,8 +111,7 @@ def test_two_workers_share_a_port_a_quota_and_what_the_metrics_say(world: World)
         assert min(asked) > 0, f"one worker answered everything: {asked}"
         assert sum(asked) == CALLERS * EACH == with_ledger(world, decided)
         size = with_ledger(world, lambda ledger: ledger.newest().size)
-        assert scraped[0]["isthmus_ledger_records"] == size and scraped[0]["isthmus_contracts"] == 1
-        assert not [name for name in ONLY_ONE if name in scraped[1]]
+        assert not [name for each in scraped.values() for name in OF_THE_AUDIT_SERVICE if name in each]
         released = [each["isthmus_ledger_batch_size_sum"] for each in scraped.values()]
         assert sum(released) == CALLERS * EACH and min(released) > 0
     assert verified(world) == size
@@ -168,7 +167,6 @@ def test_a_killed_worker_is_replaced_and_callers_notice_nothing_but_unavailable(
         ports = {number: port for number, (_, port) in running.workers().items()}
         scraped = {number: scrape(port) for number, port in ports.items()}
         assert [scraped[number]["isthmus_worker_restarts_total"] for number in (0, 1)] == [1, 1]
-        assert "isthmus_contracts" in scraped[0] and "isthmus_contracts" not in scraped[1]
     size = verified(world)
     exchanges = {answer.exchange for each in callers for answer in each.answers}
     assert len(exchanges) == sum(len(each.answers) for each in callers) <= with_ledger(world, decided) <= size

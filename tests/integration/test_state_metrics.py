@@ -40,7 +40,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 def gateway(world: World) -> CollectorRegistry:
     """The metrics of one more gateway process."""
     registry = CollectorRegistry()
-    StateCollector(world.ledger, world.clock, rulebook=world.control.rulebook).register(registry)
+    registry.register(StateCollector(world.ledger, world.clock, rulebook=world.control.rulebook))
     return registry
 
 

@@ -42,6 +42,7 @@ PARTS: Final = {
     "audit": Part(
         "isthmus.cli.audit", "The audit service and its trail: serve, search, prove, verify offline."
     ),
+    "report": Part("isthmus.cli.report", "Who shares with whom, and how well: draw it, recompute it."),
     "witness": Part("isthmus.cli.witness", "Vouch for the logs of others; serve, make a key."),
     "dataset": Part("isthmus.cli.dataset", "From data to a manifest: load CSV files, draft, check."),
     "department": Part("isthmus.cli.department", "Serve a department's datasets behind its manifest."),

@@ -34,6 +34,7 @@ from audit.tiles.address import split_address
 from audit.tlog.cosignature import CosignerKey
 from isthmus.identity import SLUG
 from isthmus.subjects import normaliser
+from isthmus.tracing import TracingSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,7 +216,6 @@ class RetentionSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RulesSettings:
     """The deployment's own rule packs and calendars, as in `gateway.toml`: metrics say by them what is overdue.
 
@@ -228,6 +228,7 @@ class RulesSettings:
     calendars: Path | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AuditConfig:
     """All of `audit.toml`."""
 
@@ -242,6 +243,8 @@ class AuditConfig:
     evidence: EvidenceSettings = field(default_factory=EvidenceSettings)
     anomalies: AnomalyLimits = field(default_factory=AnomalyLimits)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
+    rules: RulesSettings = field(default_factory=RulesSettings)
+    tracing: TracingSettings = field(default_factory=TracingSettings)
 
     def __post_init__(self) -> None:
         names = {each.name for each in self.witnesses}

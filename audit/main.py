@@ -29,19 +29,19 @@ from audit.sharing.service import SharingService
 from audit.tiles.app import READ_DEADLINE_S, TileApp
 from audit.vouching import Vouching
 from isthmus.access import ControlAuthoriser
-from isthmus.config import load
+from isthmus.config import ConfigError, load
 from isthmus.identity import Role
 from isthmus.log import configure, logger
 from isthmus.packaging_guard import ensure_sole_owner
 from isthmus.pki import Credentials, load_credentials
 from isthmus.rpc import MetricsServer, RunningServer, Service, build_server, metrics_server
+from isthmus.tracing import ENDPOINT_VARIABLE, Spans, TracingUnavailable, open_spans
 from isthmus.v1.audit_service_pb2_grpc import add_AuditServiceServicer_to_server
-
 from isthmus.v1.sharing_service_pb2_grpc import add_SharingServiceServicer_to_server
+
 Clock = Callable[[], datetime]
 
 
-class StartError(RuntimeError):
 @dataclass(frozen=True, slots=True)
 class Extension:
     """What belongs to the control state in the same database, which this package knows nothing of.
@@ -55,6 +55,7 @@ class Extension:
     collectors: Callable[[Ledger, Clock], Iterable[Collector]]
 
 
+class StartError(RuntimeError):
     """The service cannot start; the message says why and what to do."""
 
 
@@ -65,6 +66,7 @@ class AuditServer:
         config: the configuration.
         clock: returns the present time, UTC-aware.
         registry: receives the metrics.
+        extension: the control state, to report on too; nothing is reported of it unless given.
 
     Raises:
         StartError, KeyFileError, CredentialsError, IdentityError: what it needs is missing or wrong.
@@ -90,23 +92,25 @@ class AuditServer:
             log_key=log_key,
             pin=ledger.pin,
             clock=clock,
+            metadata=[extension.tables] if extension is not None else [],
             registry=registry,
             commit_timeout=ledger.commit_timeout_s,
-            metadata=[extension.tables] if extension is not None else [],
         )
         self._metrics: MetricsServer | None = None
         self._tiles: HttpServer | None = None
+        self._spans: Spans | None = None
         try:
+            self._spans = _open_spans(config, credentials)
             self._vouching = _make_vouching(config, self.ledger, clock=clock, registry=registry)
             self._search = SearchIndex(ledger.search_index or beside(ledger.url), self.ledger.read, log_key)
-            subjects = SubjectIndex(tokens, config.subjects.schemes)
-            service = AuditService(
-                self.ledger,
-                subjects,
             self._sharing = LiveSharing(self.ledger, clock)
             SharingCollector(self._sharing, registry)
             for collector in extension.collectors(self.ledger, clock) if extension is not None else ():
                 registry.register(collector)
+            subjects = SubjectIndex(tokens, config.subjects.schemes)
+            service = AuditService(
+                self.ledger,
+                subjects,
                 clock=clock,
                 finder=self._search.finder,
                 anomalies=config.anomalies,
@@ -125,6 +129,7 @@ class AuditServer:
                 address=server.address,
                 authorise=ControlAuthoriser(),
                 threads=server.threads,
+                spans=self._spans,
             )
             if config.metrics:
                 self._metrics = metrics_server(registry, config.metrics.host, config.metrics.port)
@@ -133,6 +138,8 @@ class AuditServer:
         except BaseException:
             if self._metrics:
                 self._metrics.close()
+            if self._spans is not None:
+                self._spans.close()
             self.ledger.close()
             raise
 
@@ -150,21 +157,23 @@ class AuditServer:
         """Accept calls."""
         self._server.start()
         self._search.start()
+        self._sharing.start()
         self._vouching.start()
 
     def stop(self, grace: float = 5.0) -> None:
         """Let calls under way end within `grace` seconds, and close the ledger."""
         self._server.stop(grace)
         self._search.stop()
+        self._sharing.stop()
         self._vouching.stop()
-        self._sharing.start()
         if self._tiles:
             self._tiles.close()
         if self._metrics:
             self._metrics.close()
         self.ledger.close()
+        if self._spans is not None:
+            self._spans.close()
 
-        self._sharing.stop()
 
 def _serve_tiles(config: TileSettings, ledger: Ledger) -> HttpServer:
     app = TileApp(lambda: ledger.read(deadline_s=READ_DEADLINE_S), entries=config.entries)
@@ -184,6 +193,7 @@ def run(
         config: `audit.toml`.
         environ: overrides of its keys; the process's environment unless given.
         log_level: DEBUG, INFO, WARNING, ERROR or CRITICAL.
+        extend: makes the extension that the service reports on too; without it, the log alone is reported on.
 
     Raises:
         ConfigError, ForeignPackageError, ValueError: the configuration cannot be used.
@@ -191,9 +201,13 @@ def run(
     """
     ensure_sole_owner()
     configure(level=log_level)
-    settings = load(config, AuditConfig, environ=os.environ if environ is None else environ)
+    given = os.environ if environ is None else environ
+    settings = load(config, AuditConfig, environ=given)
+    try:
+        settings = replace(settings, tracing=settings.tracing.or_from(given))
+    except ValueError as error:
+        raise ConfigError(ENDPOINT_VARIABLE, "", str(error)) from None
     registry = CollectorRegistry()
-        extend: makes the extension that the service reports on too; without it, the log alone is reported on.
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
     asked = threading.Event()
@@ -219,6 +233,14 @@ def _make_evidence(
     domain = config.server.trust_domain
     trust = Trust(key=ledger.verifier_key, ca=credentials.ca_pem, trust_domain=domain, policies=policies)
     return Evidence(ledger, subjects, trust)
+
+
+def _open_spans(config: AuditConfig, credentials: Credentials) -> Spans | None:
+    identity = credentials.identity(config.server.trust_domain)
+    try:
+        return open_spans(config.tracing, service="isthmus-audit", instance=identity.uri)
+    except TracingUnavailable as error:
+        raise StartError(str(error)) from error
 
 
 def _make_vouching(

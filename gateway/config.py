@@ -11,8 +11,9 @@ from gateway.departments import Node
 from gateway.exchange.train import TrainLimits
 from gateway.independence import IndependenceSection
 from gateway.rulebook import DEFAULT_PACK
-from isthmus.config import load
+from isthmus.config import ConfigError, load
 from isthmus.identity import SLUG, Identity, Role, require_trust_domain
+from isthmus.tracing import ENDPOINT_VARIABLE, TracingSettings
 
 _SQLITE: Final = "sqlite:///"
 _MAX_OFFSET: Final = 14 * 60
@@ -101,7 +102,7 @@ class PolicySection:
 class ExchangeSection:
     """Bounds of an exchange; see `gateway.exchange.train.TrainLimits`. Of streams there run so many at once in all, and
     of one department; of batches so many for one department and to one, and twice as many in all. Each holds a thread.
-    All of them count in each process for itself.
+    All of them count in each process for itself. An exchange that is `slow_seconds` in one stage is logged; 0: none is.
     """
 
     waiting: int = 192
@@ -111,6 +112,7 @@ class ExchangeSection:
     streams: int = 4
     streams_per_department: int = 2
     batches: int = 4
+    slow_seconds: float = 5.0
 
     def __post_init__(self) -> None:
         counts = (
@@ -123,6 +125,8 @@ class ExchangeSection:
         )
         if min(counts) < 1 or self.fetch_timeout_seconds <= 0:
             raise ValueError("every bound must be more than 0")
+        if self.slow_seconds < 0:
+            raise ValueError("slow_seconds must be more than 0, or 0 for never")
 
     def limits(self, threads: int) -> TrainLimits:
         """The limits of a train: never more than three quarters of the threads, so that one slow department cannot
@@ -183,6 +187,7 @@ class Config:
     exchange: ExchangeSection = field(default_factory=ExchangeSection)
     limits: LimitsSection = field(default_factory=LimitsSection)
     rules: RulesSection = field(default_factory=RulesSection)
+    tracing: TracingSettings = field(default_factory=TracingSettings)
     independence: IndependenceSection | None = None
     departments: dict[str, DepartmentSection] = field(default_factory=dict)
 
@@ -218,6 +223,10 @@ def load_config(path: Path, *, environ: Mapping[str, str]) -> Config:
         ConfigError: the file cannot be read, or a key is missing, unknown or wrong; says which.
     """
     config = load(path, Config, environ=environ)
+    try:
+        config = replace(config, tracing=config.tracing.or_from(environ))
+    except ValueError as error:
+        raise ConfigError(ENDPOINT_VARIABLE, "", str(error)) from None
     database = config.ledger.url.removeprefix(_SQLITE)
     if config.ledger.url.startswith(_SQLITE) and not database.startswith("/"):
         url = f"{_SQLITE}{(path.parent / database).absolute()}"

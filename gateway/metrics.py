@@ -152,7 +152,9 @@ class GatewayMetrics:
     def stream_unended(self, exchange: Exchange) -> None:
         """A stream is over, and the ledger took no record of how it ended."""
         self._unended.inc()
-        self._log.error("a stream has no closing record", exchange=exchange.name)
+        self._log.error(
+            "a stream has no closing record", exchange=exchange.name, trace_id=exchange.asked.trace_id
+        )
 
     def refused_caller(self, department: str, mode: str, reason: str) -> None:
         """Somebody whose role may not exchange tried to; `department` is empty for a caller of none."""
@@ -176,7 +178,7 @@ class GatewayMetrics:
     def unrecorded(self, exchange: Exchange) -> None:
         """An exchange has failed and the ledger took no record of it."""
         self._unrecorded.inc()
-        self._log.error("an exchange has no record", exchange=exchange.name)
+        self._log.error("an exchange has no record", exchange=exchange.name, trace_id=exchange.asked.trace_id)
 
     def fault(self, fault: Exception) -> None:
         """Something that nobody foresaw. Frames are logged, never the message: it may quote a row."""

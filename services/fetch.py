@@ -6,10 +6,11 @@ from datetime import datetime
 from functools import partial
 
 from isthmus.canonical import sha256_hex
-from isthmus.errors import DeadlineExceeded, PermissionDenied
+from isthmus.errors import DeadlineExceeded, IsthmusError, PermissionDenied
 from isthmus.identity import Identity
 from isthmus.reasons import Reason
 from isthmus.terms import rfc3339
+from isthmus.traceparent import TraceParent
 from isthmus.v1.common_pb2 import MODE_BATCH
 from isthmus.v1.department_service_pb2 import FetchOutcome, FetchResponse
 from services.answers import UnfitField, answer, refusal
@@ -33,24 +34,32 @@ class Fetcher:
     def __init__(self, parts: NodeParts) -> None:
         self._parts = parts
 
-    def fetch(self, token: str, *, caller: Identity) -> FetchResponse:
+    def fetch(self, token: str, *, caller: Identity, trace: TraceParent | None = None) -> FetchResponse:
         """Answers every item of a grant, in its order.
 
         Args:
             token: the grant, a JWS.
             caller: the identity at the other end of the connection.
+            trace: the trace that the caller says this belongs to.
 
         Raises:
             PermissionDenied: GRANT_INVALID; nothing was served.
             Unavailable: the department's database or the journal does not work now; nothing was served.
             DeadlineExceeded: the database took too long; nothing was served.
         """
+        telling = self._parts.telling("isthmus.node.fetch", trace, caller)
         try:
-            grant = self._parts.grants.verify(token, caller=caller)
-            return self._conclude(grant, self._answer(grant))
-        except PermissionDenied:
-            self._parts.metrics.grants_refused.inc()
+            grant = telling.grant = self._parts.grants.verify(token, caller=caller)
+            answers = self._answer(grant)
+            response = self._conclude(grant, answers)
+        except IsthmusError as error:
+            if isinstance(error, PermissionDenied):
+                self._parts.metrics.grants_refused.inc()
+            telling.ended(error)
             raise
+        telling.vetoed(answers)
+        telling.ended(None)
+        return response
 
     def _answer(self, grant: Grant) -> list[Answered]:
         plans = [self._plan(item) for item in grant.items]

@@ -6,6 +6,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from isthmus.tracing import TracingSettings
 from isthmus.transforms import Transform, TransformKind
 from isthmus.v1 import catalog_service_pb2
 from isthmus.v1.common_pb2 import (
@@ -197,6 +198,7 @@ class Manifest:
     journal_url: str = field(repr=False)
     datasets: tuple[DatasetEntry, ...]
     server: ServerSettings | None = None
+    tracing: TracingSettings = field(default_factory=TracingSettings)
 
     def datasets_proto(self) -> list[catalog_service_pb2.Dataset]:
         """The datasets as the catalogue publishes them, in the order of the file."""

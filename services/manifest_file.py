@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from isthmus.identity import IdentityError, require_trust_domain
 from isthmus.names import SLUG
+from isthmus.tracing import TracingSettings
 from services.manifest import (
     DatasetEntry,
     Manifest,
@@ -33,7 +34,7 @@ def load_manifest(path: Path, *, environ: Mapping[str, str] | None = None) -> Ma
 
     Args:
         path: the TOML file, UTF-8.
-        environ: `ISTHMUS_SOURCE_URL_FILE` and the like replace keys of [server], [source] and [journal];
+        environ: `ISTHMUS_SOURCE_URL_FILE` and the like replace keys of [server], [source], [journal] and [tracing];
             the process's environment unless given.
 
     Raises:
@@ -82,6 +83,7 @@ class _Reader:
             path=self._path,
             department=department,
             title=title,
+            tracing=self._tracing(),
             server=self._server() if self._root.given("server") else None,
             source=self._source(),
             journal_url=self._journal(),
@@ -123,6 +125,16 @@ class _Reader:
             table.problem("max_streams", what, "a stream keeps a thread: leave some for other calls")
         table.finish()
         return settings
+
+    def _tracing(self) -> TracingSettings:
+        table = self._section("tracing")
+        endpoint = table.text("endpoint", default="", max_length=300)
+        table.finish()
+        try:
+            return TracingSettings(endpoint=endpoint).or_from(self._environ)
+        except ValueError as error:
+            table.problem("endpoint", str(error), "write http://collector.example:4317")
+            return TracingSettings()
 
     def _file(self, table: Table, key: str) -> Path:
         return self._folder / table.text(key, max_length=4096, form="the path of a file")

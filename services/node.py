@@ -15,6 +15,7 @@ from isthmus.log import logger
 from isthmus.pki import Credentials, CredentialsError, load_credentials
 from isthmus.rpc import MetricsServer, RunningServer, Service, build_server, metrics_server
 from isthmus.statement import StatementVerifier
+from isthmus.tracing import Spans, TracingUnavailable, open_spans
 from isthmus.v1.department_service_pb2_grpc import add_DepartmentServiceServicer_to_server
 from services.fetch import Fetcher
 from services.grants import GrantVerifier
@@ -77,6 +78,7 @@ class Node:
         self._metrics_server: MetricsServer | None = None
         self.serving = False
         credentials = _credentials(manifest.server, manifest.department)
+        self._spans = _open_spans(manifest, credentials)
         try:
             self.source = Source(manifest.source, manifest.datasets)
             self.journal = Journal(manifest.journal_url)
@@ -114,6 +116,7 @@ class Node:
             journal=self.journal,
             metrics=self._metrics,
             log=self._log,
+            spans=self._spans,
         )
 
     def _prepare_source(self) -> None:
@@ -167,6 +170,8 @@ class Node:
             self._metrics_server.close()
         self.source.close()
         self.journal.close()
+        if self._spans is not None:
+            self._spans.close()
 
     def wait(self) -> None:
         """Blocks until the server has stopped."""
@@ -184,6 +189,15 @@ def _credentials(settings: ServerSettings, department: str) -> Credentials:
             f"{settings.certificate}: is the certificate of {identity.resource}, and a node of {department} is needed"
         )
     return credentials
+
+
+def _open_spans(manifest: Manifest, credentials: Credentials) -> Spans | None:
+    assert manifest.server is not None
+    identity = credentials.identity(manifest.server.trust_domain)
+    try:
+        return open_spans(manifest.tracing, service="isthmus-department", instance=identity.uri)
+    except TracingUnavailable as error:
+        raise NodeError(str(error)) from None
 
 
 def read_hash_key(path: Path) -> bytes:

@@ -9,8 +9,11 @@ from typing import Any, Final, TypeVar
 import structlog
 
 from isthmus.errors import DeadlineExceeded, Unavailable
+from isthmus.identity import Identity
 from isthmus.pki.credentials import Credentials
 from isthmus.reasons import Reason
+from isthmus.traceparent import TraceParent
+from isthmus.tracing import Spans
 from isthmus.v1.common_pb2 import Mode
 from services.grant_items import GrantItem
 from services.grants import Grant, GrantVerifier, refuse
@@ -20,6 +23,7 @@ from services.metrics import OTHER, NodeMetrics
 from services.plan import Planner
 from services.resume import ResumeTokens
 from services.source import Source, SourceTimeout, SourceUnavailable
+from services.telling import Telling
 
 RETRY: Final = timedelta(seconds=2)
 
@@ -41,6 +45,11 @@ class NodeParts:
     journal: Journal
     metrics: NodeMetrics
     log: structlog.typing.FilteringBoundLogger
+    spans: Spans | None = None
+
+    def telling(self, name: str, trace: TraceParent | None, caller: Identity) -> Telling:
+        """Begins to tell about a call of that name, by a gateway."""
+        return Telling(self.log, self.spans, name, trace, caller.uri)
 
     def look_up(self, dataset: str, read: Callable[[], T]) -> T:
         """What `read` returns, timed and counted.

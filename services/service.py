@@ -39,12 +39,14 @@ class DepartmentServicer(DepartmentServiceServicer):
 
     def Fetch(self, request: FetchRequest, context: grpc.ServicerContext) -> FetchResponse:
         """Serves a grant. Errors are those of `Fetcher.fetch`."""
-        return self._fetcher.fetch(request.grant, caller=caller(context).identity)
+        who = caller(context)
+        return self._fetcher.fetch(request.grant, caller=who.identity, trace=who.trace)
 
     def StreamRows(
         self, request: StreamRowsRequest, context: grpc.ServicerContext
     ) -> Iterator[StreamRowsResponse]:
         """Serves a granted stream. Errors are those of `Streamer.stream`."""
+        who = caller(context)
         yield from self._streamer.stream(
-            request.grant, caller=caller(context).identity, wanted=context.is_active
+            request.grant, caller=who.identity, wanted=context.is_active, trace=who.trace
         )

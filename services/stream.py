@@ -5,10 +5,18 @@ from collections.abc import Callable, Iterator
 from hashlib import sha256
 from typing import Final
 
-from isthmus.errors import Cancelled, InvalidArgument, PermissionDenied, ResourceExhausted, Unavailable
+from isthmus.errors import (
+    Cancelled,
+    InvalidArgument,
+    IsthmusError,
+    PermissionDenied,
+    ResourceExhausted,
+    Unavailable,
+)
 from isthmus.identity import Identity
 from isthmus.reasons import Reason
 from isthmus.terms import rfc3339
+from isthmus.traceparent import TraceParent
 from isthmus.v1.department_service_pb2 import StreamRowsResponse
 from services.answers import UnfitField
 from services.arrow import ArrowChunks, ArrowMissing
@@ -22,6 +30,7 @@ from services.parts import RETRY, NodeParts, journal_line
 from services.plan import ItemPlan
 from services.receipts import receipt_payload, sign_receipt
 from services.resume import ResumeRefused, stream_binding
+from services.telling import Telling
 from services.values import UnfitValue
 from services.veto import Veto
 
@@ -42,7 +51,12 @@ class Streamer:
         self._slots = threading.BoundedSemaphore(most)
 
     def stream(
-        self, token: str, *, caller: Identity, wanted: Callable[[], bool]
+        self,
+        token: str,
+        *,
+        caller: Identity,
+        wanted: Callable[[], bool],
+        trace: TraceParent | None = None,
     ) -> Iterator[StreamRowsResponse]:
         """The responses of a stream: columns first, then chunks, the receipt last.
 
@@ -50,6 +64,7 @@ class Streamer:
             token: the grant, a JWS with one item of mode STREAM.
             caller: the identity at the other end of the connection.
             wanted: whether anybody still waits; asked between two pages.
+            trace: the trace that the caller says this belongs to.
 
         Raises:
             ResourceExhausted: OVERLOADED, as many streams as may are being sent.
@@ -62,18 +77,23 @@ class Streamer:
             what = f"this node sends {self._most} streams at once, and no more; try again when one has ended"
             raise ResourceExhausted(Reason.OVERLOADED, what, retry_after=RETRY)
         self._parts.metrics.streams.inc()
+        telling, fault = self._parts.telling("isthmus.node.stream", trace, caller), None
         try:
-            yield from self._admitted(token, caller, wanted)
+            yield from self._admitted(token, caller, wanted, telling)
+        except IsthmusError as error:
+            fault = error
+            raise
         finally:
+            telling.ended(fault)
             self._parts.metrics.streams.dec()
             self._slots.release()
 
     def _admitted(
-        self, token: str, caller: Identity, wanted: Callable[[], bool]
+        self, token: str, caller: Identity, wanted: Callable[[], bool], telling: Telling
     ) -> Iterator[StreamRowsResponse]:
         parts = self._parts
         try:
-            grant = parts.grants.verify(token, caller=caller, read=read_stream)
+            grant = telling.grant = parts.grants.verify(token, caller=caller, read=read_stream)
             (item,) = grant.items
             run = _Run(parts, grant, item)
             line = journal_line(

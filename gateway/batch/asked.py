@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from gateway.exchange.item import Asked, Mode, plain_text, telling
@@ -42,6 +42,9 @@ def of_batch(request: BatchQueryRequest, caller: Caller) -> BatchAsked:
     for name in ("case_reference", "emergency"):
         if batch.named_in(getattr(asked, name)):
             raise InvalidArgument(f"context.{name}", _NAMED)
+    trace = asked.trace
+    if trace is not None and any(map(batch.named_in, (trace.trace_id, trace.span_id))):
+        return replace(batch, asked=replace(asked, trace=None))
     return batch
 
 

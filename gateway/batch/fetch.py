@@ -3,6 +3,7 @@ checked, so that gateway and department work at the same time.
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,12 +16,14 @@ from gateway.batch.part import Answered, Found, Part, part_exchange, part_grant,
 from gateway.batch.people import Person
 from gateway.batch.receipt import check_part
 from gateway.departments import Departments
+from gateway.exchange.calls import Calls
 from gateway.exchange.fetch import call_fault
 from gateway.exchange.grant import Grant, Passenger
 from gateway.exchange.outcome import Failed, Vetoed
 from isthmus.pki import Credentials
 from isthmus.reasons import Reason
 from isthmus.statement import StatementKind, StatementVerifier, sign_document
+from isthmus.traceparent import TraceParent
 from isthmus.v1.common_pb2 import Column
 from isthmus.v1.department_service_pb2 import FetchRequest
 
@@ -50,6 +53,8 @@ class _Call:
     part: Part
     grant: Grant
     future: Any
+    trace: TraceParent | None
+    began_ns: int
 
 
 class BatchFetch:
@@ -61,6 +66,7 @@ class BatchFetch:
         verifier: checks the receipts.
         clock: returns the present time, UTC-aware.
         timeout: at most so many seconds for one call.
+        calls: the traces of calls.
     """
 
     def __init__(
@@ -71,12 +77,14 @@ class BatchFetch:
         *,
         clock: Callable[[], datetime],
         timeout: float,
+        calls: Calls | None = None,
     ) -> None:
         self._departments = departments
         self._credentials = credentials
         self._verifier = verifier
         self._clock = clock
         self._timeout = timeout
+        self._calls = calls or Calls()
 
     def asking(self, passenger: Passenger) -> "Asking":
         """Returns what will ask the department of an admitted batch."""
@@ -91,14 +99,21 @@ class BatchFetch:
         grant = part_grant(passenger, part, now=now)
         request = FetchRequest(grant=sign_document(grant.document, StatementKind.GRANT, self._credentials))
         left = (passenger.exchange.deadline - now).total_seconds()
-        return _Call(part, grant, stub.Fetch.future(request, timeout=min(self._timeout, max(0.001, left))))
+        timeout, trace = min(self._timeout, max(0.001, left)), self._calls.trace_of(grant)
+        began = time.time_ns()
+        metadata = trace.metadata if trace is not None else None
+        future = stub.Fetch.future(request, timeout=timeout, metadata=metadata)
+        return _Call(part, grant, future, trace, began)
 
     def receive(self, call: _Call) -> Answered | Vetoed | Failed:
         """Returns what came of a part; raises nothing for anything a department does."""
         try:
             response = call.future.result()
+            self._calls.ended(call.grant, call.trace, began_ns=call.began_ns)
         except grpc.RpcError as error:
-            return Failed(*call_fault(error))
+            fault = Failed(*call_fault(error))
+            self._calls.ended(call.grant, call.trace, began_ns=call.began_ns, fault=fault.reason)
+            return fault
         except (grpc.FutureCancelledError, grpc.FutureTimeoutError):
             return Failed(Reason.CANCELLED, _LEFT)
         return check_part(response, call.part, call.grant, self._verifier)

@@ -10,6 +10,8 @@ from gateway.batch.places import Places
 from gateway.batch.release import BatchRelease
 from gateway.config import ExchangeSection
 from gateway.departments import Departments
+from gateway.exchange.calls import Calls
+from gateway.exchange.release import Commits
 from gateway.exchange.state import Rules
 from isthmus.pki import Credentials
 from isthmus.statement import StatementVerifier
@@ -25,6 +27,8 @@ def make_batches(
     verifier: StatementVerifier,
     observer: Observer,
     clock: Callable[[], datetime],
+    calls: Calls,
+    commits: Commits | None,
 ) -> Batches:
     """Returns what serves BatchQuery.
 
@@ -37,7 +41,16 @@ def make_batches(
         verifier: checks the receipts of the nodes.
         observer: counts and measures.
         clock: returns the present time, UTC-aware.
+        calls: the traces of calls.
+        commits: is told of commits; None where nobody wants to know.
     """
-    fetch = BatchFetch(departments, credentials, verifier, clock=clock, timeout=section.fetch_timeout_seconds)
-    release = BatchRelease(ledger, rules, observer)
+    fetch = BatchFetch(
+        departments,
+        credentials,
+        verifier,
+        clock=clock,
+        timeout=section.fetch_timeout_seconds,
+        calls=calls,
+    )
+    release = BatchRelease(ledger, rules, observer, commits=commits)
     return Batches(release, fetch, places=Places(section.batches), observer=observer, clock=clock)

@@ -6,6 +6,7 @@ read (`gateway.batch.state.Heard`). Whose consent was withdrawn meanwhile is den
 is dropped.
 """
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -36,7 +37,7 @@ from gateway.exchange.ending import Ending, allowed, failed, refused
 from gateway.exchange.grant import Passenger
 from gateway.exchange.item import Exchange
 from gateway.exchange.outcome import Failed, Served, Vetoed
-from gateway.exchange.release import changed
+from gateway.exchange.release import Commits, changed
 from gateway.exchange.state import Rules, View
 from gateway.policy.rules import FailedRule
 from isthmus.errors import Internal, IsthmusError
@@ -112,12 +113,16 @@ class BatchRelease:
         ledger: where the records go.
         rules: what turns state into decisions.
         counts: is told how they ended.
+        commits: is told of commits; None where nobody wants to know.
     """
 
-    def __init__(self, ledger: Ledger, rules: Rules, counts: Counts) -> None:
+    def __init__(
+        self, ledger: Ledger, rules: Rules, counts: Counts, *, commits: Commits | None = None
+    ) -> None:
         self._ledger = ledger
         self._rules = rules
         self._counts = counts
+        self._commits = commits
 
     def admit(self, batch: BatchAsked, exchange: Exchange, *, now: datetime) -> Admitted:
         """Returns the batch when its department may be asked; otherwise records why not.
@@ -154,8 +159,18 @@ class BatchRelease:
             Refused: as a whole, and that is recorded.
             Unavailable: the ledger cannot take its record, and nothing was released.
         """
-        commit = self._ledger.transact(lambda tx: self._decide(tx, admitted, gathered))
-        outcome, exchange = commit.value, admitted.passenger.exchange
+        exchange, written = admitted.passenger.exchange, 0.0
+
+        def work(tx: Transaction) -> Outcome:
+            nonlocal written
+            decided = self._decide(tx, admitted, gathered)
+            written = time.perf_counter()
+            return decided
+
+        commit = self._ledger.transact(work)
+        outcome = commit.value
+        if self._commits is not None:
+            self._commits([exchange], time.perf_counter() - written)
         if outcome.ending.error is not None and not outcome.decided.each:
             raise self._refused(exchange, outcome)
         self._note(exchange, outcome)

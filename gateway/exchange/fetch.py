@@ -4,6 +4,7 @@ A receipt names every exchange of its grant, and each consumer is handed the rec
 holds the exchanges of two consumers.
 """
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Final
@@ -11,6 +12,7 @@ from typing import Final
 import grpc
 
 from gateway.departments import Departments
+from gateway.exchange.calls import Calls
 from gateway.exchange.grant import MAX_TOKEN_CHARACTERS, Grant, Passenger, make_grant
 from gateway.exchange.outcome import Failed, Outcome
 from gateway.exchange.receipt import check_response
@@ -18,6 +20,7 @@ from isthmus.pki import Credentials
 from isthmus.reasons import Reason
 from isthmus.statement import StatementKind, StatementVerifier, sign_document
 from isthmus.status import from_rpc_error
+from isthmus.traceparent import TraceParent
 from isthmus.v1.department_service_pb2 import FetchRequest, FetchResponse
 
 _BELIEVED: Final = frozenset(
@@ -46,6 +49,7 @@ class Fetch:
         verifier: checks the receipts.
         clock: returns the present time, UTC-aware.
         timeout: at most so many seconds for one call.
+        calls: the traces of calls.
     """
 
     def __init__(
@@ -56,12 +60,14 @@ class Fetch:
         *,
         clock: Callable[[], datetime],
         timeout: float,
+        calls: Calls | None = None,
     ) -> None:
         self._departments = departments
         self._credentials = credentials
         self._verifier = verifier
         self._clock = clock
         self._timeout = timeout
+        self._calls = calls or Calls()
 
     def fetch(self, passengers: Iterable[Passenger]) -> Fetched:
         """Returns what came of each exchange, in any order. Raises nothing for anything a department does."""
@@ -85,10 +91,14 @@ class Fetch:
         if len(token) > MAX_TOKEN_CHARACTERS and len(group) > 1:
             return lambda: self._halves(department, group)
         request, timeout = FetchRequest(grant=token), self._patience(group)
+        trace = self._calls.trace_of(grant)
+        metadata = trace.metadata if trace is not None else None
         if ahead:
-            future = stub.Fetch.future(request, timeout=timeout)
-            return lambda: self._receive(future.result, grant)
-        return lambda: self._receive(lambda: stub.Fetch(request, timeout=timeout), grant)
+            future = stub.Fetch.future(request, timeout=timeout, metadata=metadata)
+            return lambda: self._receive(future.result, grant, trace)
+        return lambda: self._receive(
+            lambda: stub.Fetch(request, timeout=timeout, metadata=metadata), grant, trace
+        )
 
     def _halves(self, department: str, group: Sequence[Passenger]) -> Fetched:
         middle = len(group) // 2
@@ -102,11 +112,14 @@ class Fetch:
         last = max(each.exchange.deadline for each in group)
         return min(self._timeout, max(0.001, (last - self._clock()).total_seconds()))
 
-    def _receive(self, wait: Callable[[], FetchResponse], grant: Grant) -> Fetched:
+    def _receive(self, wait: Callable[[], FetchResponse], grant: Grant, trace: TraceParent | None) -> Fetched:
+        began = time.time_ns()
         try:
             response = wait()
+            self._calls.ended(grant, trace, began_ns=began)
         except grpc.RpcError as error:
             reason, words = call_fault(error)
+            self._calls.ended(grant, trace, began_ns=began, fault=reason)
             if reason is Reason.GRANT_INVALID and len(grant.passengers) > 1:
                 # A node refuses a grant whole, before it answers any of it: find the item that spoils it.
                 return self._halves(grant.department, grant.passengers)

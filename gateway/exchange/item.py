@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from isthmus.errors import Cancelled, DeadlineExceeded, InvalidArgument, IsthmusError
 from isthmus.reasons import Reason
+from isthmus.traceparent import TraceParent
 from isthmus.v1.common_pb2 import Receipt, RowSet
 from isthmus.v1.exchange_service_pb2 import Verdict
 
@@ -46,6 +47,8 @@ class Asked:
         compared: of a STREAM, the fields that its filters look at.
         resumed: whether a STREAM goes on after another.
         emergency: why this is an emergency; empty when it is none.
+        trace: the trace that the caller says it belongs to; None too where it holds the subject's identifier, since it is
+            recorded and passed on.
         request: the request, serialised deterministically; only a salted commitment to it is recorded.
         wanted: every field that the contract must hold: `fields` and `compared`.
         memory: what was computed from the question alone, for the next time that it is needed; it goes with it.
@@ -68,7 +71,7 @@ class Asked:
     predicate: dict[str, Any] | None
     request: bytes
     emergency: str = ""
-    trace_id: str = ""
+    trace: TraceParent | None = None
     compared: tuple[str, ...] = ()
     resumed: bool = False
     wanted: frozenset[str] = field(init=False, repr=False, compare=False)
@@ -82,6 +85,14 @@ class Asked:
                     f"context.{name}",
                     "holds the identifier of the subject, and is kept in the log for good; give text that names nobody",
                 )
+
+        if self.trace is not None and any(map(self.named_in, (self.trace.trace_id, self.trace.span_id))):
+            object.__setattr__(self, "trace", None)
+
+    @property
+    def trace_id(self) -> str:
+        """The id of the caller's trace; empty when there is none."""
+        return self.trace.trace_id if self.trace is not None else ""
 
     def named_in(self, text: str) -> bool:
         """Whether a text holds the subject's identifier, however either is written.

@@ -106,5 +106,5 @@ def asked_of(
         predicate=predicate_to_json(predicate) if predicate is not None else None,
         request=request.SerializeToString(deterministic=True),
         emergency=context.emergency,
-        trace_id=caller.trace_id,
+        trace=caller.trace,
     )

@@ -3,9 +3,10 @@
 What was read before counts for nothing here: the state is read again in the transaction that appends the record.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from audit.ledger import Commit, Ledger, Transaction
 from audit.record import LeafTooLarge
@@ -22,6 +23,8 @@ from isthmus.errors import Unavailable
 from isthmus.reasons import Reason
 from isthmus.v1.common_pb2 import Receipt
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True)
 class Case:
@@ -31,6 +34,9 @@ class Case:
     passenger: Passenger | None = None
     outcome: Outcome | None = None
 
+
+Commits = Callable[[Sequence[Exchange], float], None]
+"""Is told that the ledger has made the records of exchanges durable, and how many seconds that took."""
 
 Judge = Callable[[Case, View, World], Ending | None]
 """Says how a case ends by the state that was read; None when it has not ended yet."""
@@ -69,12 +75,16 @@ class Release:
         ledger: where the records go.
         rules: what turns state into decisions.
         watcher: is told how exchanges ended.
+        commits: is told of commits; None where nobody wants to know.
     """
 
-    def __init__(self, ledger: Ledger, rules: Rules, watcher: Watcher) -> None:
+    def __init__(
+        self, ledger: Ledger, rules: Rules, watcher: Watcher, *, commits: Commits | None = None
+    ) -> None:
         self._ledger = ledger
         self._rules = rules
         self._watcher = watcher
+        self._commits = commits
 
     def judge_admission(self, case: Case, view: View, world: World) -> Ending | None:
         """Decides before the provider is asked; None when it may be asked."""
@@ -127,7 +137,7 @@ class Release:
         if not cases:
             return []
         try:
-            commit = self._ledger.transact(lambda transaction: self._decide(transaction, cases, judge))
+            commit = self._transact(lambda transaction: self._decide(transaction, cases, judge), cases)
         except Unavailable:
             raise
         except Exception:
@@ -163,6 +173,21 @@ class Release:
                 self._watcher.ended(exchange, None, ending)
             else:
                 self._watcher.unrecorded(exchange)
+
+    def _transact(self, work: Callable[[Transaction], T], cases: Sequence[Case]) -> Commit[T]:
+        if self._commits is None:
+            return self._ledger.transact(work)
+        done = 0.0
+
+        def timed(transaction: Transaction) -> T:
+            nonlocal done
+            value = work(transaction)
+            done = time.perf_counter()
+            return value
+
+        commit = self._ledger.transact(timed)
+        self._commits([each.exchange for each in cases], time.perf_counter() - done)
+        return commit
 
     def _alone(self, case: Case, judge: Judge) -> list[tuple[Case, View]]:
         try:

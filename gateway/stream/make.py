@@ -6,7 +6,8 @@ from datetime import datetime
 from audit.ledger import Ledger
 from gateway.config import Config
 from gateway.departments import Departments
-from gateway.exchange.release import Release
+from gateway.exchange.calls import Calls
+from gateway.exchange.release import Commits, Release
 from gateway.exchange.state import Rules
 from gateway.stream.closing import Closing
 from gateway.stream.handing import Handing
@@ -31,6 +32,8 @@ def make_streams(
     verifier: StatementVerifier,
     observer: StreamObserver,
     clock: Callable[[], datetime],
+    calls: Calls,
+    commits: Commits | None,
 ) -> Streams:
     """Returns what serves Stream.
 
@@ -43,6 +46,8 @@ def make_streams(
         verifier: checks receipts.
         observer: measures.
         clock: returns the present time, UTC-aware.
+        calls: the traces of calls.
+        commits: is told of commits; None where nobody wants to know.
 
     Raises:
         OSError: a file of the gateway's credentials cannot be read.
@@ -56,8 +61,9 @@ def make_streams(
         peer=peer_reader(server.certificate, server.key, server.ca, timeout=patience),
         clock=clock,
         patience=patience,
+        calls=calls,
     )
-    release = Release(ledger, rules, observer)
+    release = Release(ledger, rules, observer, commits=commits)
     judge = StreamJudge(release, rules)
     # Never more than a quarter of the threads, so that withdrawals and queries always find one.
     total = min(section.streams, max(1, server.threads // 4))

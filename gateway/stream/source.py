@@ -1,5 +1,6 @@
 """The department's side of a stream: one signed grant, one call, and its messages as parts that may be handed on."""
 
+import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any, Final
@@ -7,6 +8,7 @@ from typing import Any, Final
 import grpc
 
 from gateway.departments import Departments
+from gateway.exchange.calls import Calls
 from gateway.exchange.evidence import Misbehaved
 from gateway.exchange.fetch import call_fault
 from gateway.exchange.grant import MAX_TOKEN_CHARACTERS, Passenger
@@ -46,6 +48,7 @@ class Source:
         peer: reads which certificate a node presents.
         clock: returns the present time, UTC-aware.
         patience: seconds that a department may take for its next message.
+        calls: the traces of calls.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class Source:
         peer: Peer,
         clock: Callable[[], datetime],
         patience: float,
+        calls: Calls | None = None,
     ) -> None:
         self._departments = departments
         self._credentials = credentials
@@ -64,6 +68,7 @@ class Source:
         self._peer = peer
         self._clock = clock
         self._patience = patience
+        self._calls = calls or Calls()
         self.watchdog = Watchdog()
 
     def begin(self, stream: Underway, passenger: Passenger) -> list[Part] | Failed | Vetoed:
@@ -82,7 +87,9 @@ class Source:
         if len(token) > MAX_TOKEN_CHARACTERS:
             return _TOO_LARGE
         left = max(0.001, (stream.exchange.deadline - now).total_seconds())
-        stream.attach(stub.StreamRows(StreamRowsRequest(grant=token), timeout=left))
+        stream.trace, stream.called_ns = self._calls.trace_of(stream.grant), time.time_ns()
+        metadata = stream.trace.metadata if stream.trace is not None else None
+        stream.attach(stub.StreamRows(StreamRowsRequest(grant=token), timeout=left, metadata=metadata))
         try:
             message = self._next(stream)
             if message is None:
@@ -132,6 +139,11 @@ class Source:
             rows=stream.rows,
             verifier=self._verifier,
         )
+
+    def left(self, stream: Underway) -> None:
+        """Tells the traces that the call to the department, if there was one, is over."""
+        if stream.grant is not None and stream.called_ns:
+            self._calls.ended(stream.grant, stream.trace, began_ns=stream.called_ns, fault=stream.cause)
 
     def _next(self, stream: Underway) -> StreamRowsResponse | None:
         with self.watchdog.within(self._patience, lambda: stream.break_off(Reason.DEPARTMENT_TIMEOUT)):

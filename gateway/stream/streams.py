@@ -110,6 +110,7 @@ class Streams:
                 yield from self._run(stream)
             finally:
                 stream.end_call()
+                self._source.left(stream)
                 with self._lock:
                     self._underway.discard(stream)
 

@@ -11,6 +11,7 @@ from gateway.exchange.item import Exchange
 from gateway.stream.content import Content, Part
 from gateway.stream.wish import Wish
 from isthmus.reasons import Reason
+from isthmus.traceparent import TraceParent
 from isthmus.v1.department_service_pb2 import StreamRowsResponse
 
 _DEADLINE_SLACK: Final = timedelta(milliseconds=250)
@@ -34,6 +35,8 @@ class Underway:
         self.grant: Grant | None = None
         self.receipt = ""
         self.last: Part | None = None
+        self.trace: TraceParent | None = None
+        self.called_ns = 0
         self.rows = 0
         self.bytes = 0
         self.digest = hashlib.sha256()

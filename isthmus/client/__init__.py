@@ -12,6 +12,9 @@
 
 `AsyncClient` is the same with `await`. Everything refused is an `IsthmusError` of `isthmus.errors`, with the
 reason, and the exchange to quote.
+
+Where the calling program uses OpenTelemetry, calls carry its current trace by themselves; `with traced("00-…"):` gives them
+one by hand.
 """
 
 from isthmus.client.aio import AsyncClient
@@ -21,6 +24,7 @@ from isthmus.client.receipts import ReceiptError, VerifiedReceipt
 from isthmus.client.results import ConsentReceipt, QueryResult, VerifyResult
 from isthmus.client.streams import AsyncRowStream, RowStream, StreamPart, StreamResult
 from isthmus.client.sync import Client
+from isthmus.client.traces import traced
 
 __all__ = [
     "AsyncBatchItems",
@@ -39,4 +43,5 @@ __all__ = [
     "StreamResult",
     "VerifiedReceipt",
     "VerifyResult",
+    "traced",
 ]

@@ -9,6 +9,7 @@ import grpc.aio
 
 from isthmus.client.calls import Call, Listing, Streaming, response_reader
 from isthmus.client.connection import Target
+from isthmus.client.traces import trace_metadata
 from isthmus.status import from_rpc_error
 
 T = TypeVar("T")
@@ -35,7 +36,9 @@ class Transport:
         """
         stub = self._stub(call.method, self.channel.unary_unary, reader)
         try:
-            return call.read(stub(call.request, timeout=self.target.seconds(stream=False)))
+            return call.read(
+                stub(call.request, timeout=self.target.seconds(stream=False), metadata=trace_metadata())
+            )
         except grpc.RpcError as error:
             raise from_rpc_error(error) from error
 
@@ -58,7 +61,7 @@ class Transport:
             IsthmusError: it was refused or failed, possibly after some responses.
         """
         stub = self._stub(call.method, self.channel.unary_stream, reader)
-        responses = stub(call.request, timeout=self.target.seconds(stream=True))
+        responses = stub(call.request, timeout=self.target.seconds(stream=True), metadata=trace_metadata())
         try:
             yield from responses
         except grpc.RpcError as error:
@@ -87,7 +90,9 @@ class AsyncTransport:
         """As `Transport.run`."""
         stub = self._stub(call.method, self.channel.unary_unary, reader)
         try:
-            return call.read(await stub(call.request, timeout=self.target.seconds(stream=False)))
+            return call.read(
+                await stub(call.request, timeout=self.target.seconds(stream=False), metadata=trace_metadata())
+            )
         except grpc.RpcError as error:
             raise from_rpc_error(error) from error
 
@@ -107,7 +112,7 @@ class AsyncTransport:
     ) -> AsyncGenerator[Any, None]:
         """As `Transport.stream`."""
         stub = self._stub(call.method, self.channel.unary_stream, reader)
-        responses = stub(call.request, timeout=self.target.seconds(stream=True))
+        responses = stub(call.request, timeout=self.target.seconds(stream=True), metadata=trace_metadata())
         try:
             async for response in responses:
                 yield response

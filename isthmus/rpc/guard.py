@@ -29,10 +29,12 @@ from isthmus.errors import (
     Unimplemented,
 )
 from isthmus.identity import Identity, IdentityError, PeerResolver
-from isthmus.rpc.caller import Caller, remember_caller, trace_id_of
+from isthmus.rpc.caller import Caller, known_caller, remember_caller
 from isthmus.rpc.metrics import MethodMetrics
 from isthmus.rpc.validation import RequestValidator
 from isthmus.status import to_status
+from isthmus.traceparent import trace_of
+from isthmus.tracing import Span, SpanKind, Spans, new_span_id, new_trace_id
 
 Authoriser = Callable[[Identity, str], None]
 """Returns when an identity may call a method (`/isthmus.v1.ExchangeService/Query`); raises PermissionDenied."""
@@ -53,7 +55,8 @@ class Undecodable:
 class Guard:
     """The steps before a handler.
 
-    `default_deadline` is how long a unary call may take when its caller set no deadline.
+    `default_deadline` is how long a unary call may take when its caller set no deadline. `spans` takes a span of every
+    call; None where services tell better themselves what they did, or nobody wants to know.
     """
 
     peers: PeerResolver
@@ -62,6 +65,7 @@ class Guard:
     clock: Callable[[], datetime]
     default_deadline: timedelta
     log: structlog.typing.FilteringBoundLogger
+    spans: Spans | None = None
 
     def admit(self, request: object, context: grpc.ServicerContext, method: str, *, stream: bool) -> None:
         """Returns when the handler may see the request; `caller(context)` works from then on.
@@ -81,8 +85,8 @@ class Guard:
         except IdentityError as error:
             raise Unauthenticated(str(error)) from None
         deadline = self._deadline(context, stream=stream)
-        trace_id = trace_id_of(context.invocation_metadata())
-        remember_caller(context, Caller(peer.identity, peer.thumbprint, deadline, trace_id, context))
+        trace = trace_of(context.invocation_metadata())
+        remember_caller(context, Caller(peer.identity, peer.thumbprint, deadline, trace, context))
         return peer.identity
 
     def _deadline(self, context: grpc.ServicerContext, *, stream: bool) -> datetime | None:
@@ -114,6 +118,30 @@ class Guard:
             frames=[f"{each.filename}:{each.lineno} {each.name}" for each in frames],
         )
         return error
+
+    def ended(
+        self, method: str, context: grpc.ServicerContext, code: grpc.StatusCode, *, seconds: float
+    ) -> None:
+        """Tells `spans` that a call has ended with `code`, after so many seconds."""
+        if self.spans is None or (who := known_caller(context)) is None:
+            return
+        trace_id = who.trace_id or new_trace_id()
+        if not self.spans.wanted(trace_id, who.trace):
+            return
+        now = time.time_ns()
+        self.spans.emit(
+            Span(
+                name=method.removeprefix("/"),
+                trace_id=trace_id,
+                span_id=new_span_id(),
+                parent_id=who.trace.span_id if who.trace is not None else "",
+                started_ns=now - int(seconds * 1e9),
+                ended_ns=now,
+                kind=SpanKind.SERVER,
+                attributes={"rpc.system": "grpc", "isthmus.caller": who.identity.resource},
+                error="" if code is grpc.StatusCode.OK else code.name,
+            )
+        )
 
 
 def guarded(
@@ -176,11 +204,17 @@ class _Unary:
         except Exception as fault:  # noqa: BLE001 - the last line of defence: opaque outside, logged inside
             error = self.guard.error_of(fault, self.method)
         else:
-            self.metrics.end(grpc.StatusCode.OK, time.perf_counter() - started)
+            self._end(grpc.StatusCode.OK, context, started)
             return response
-        self.metrics.end(error.code, time.perf_counter() - started)
+        self._end(error.code, context, started)
         # Outside the except block, so that the refusal carries no chain of causes into gRPC's own log.
         return context.abort_with_status(to_status(error))
+
+    def _end(self, code: grpc.StatusCode, context: grpc.ServicerContext, started: float) -> None:
+        seconds = time.perf_counter() - started
+        self.metrics.end(code, seconds)
+        if self.guard.spans is not None:
+            self.guard.ended(self.method, context, code, seconds=seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +237,9 @@ class _Streaming:
             code = error.code
         finally:
             # A caller that gives up closes the generator: then neither branch above has run.
-            self.metrics.end(code, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            self.metrics.end(code, seconds)
+            if self.guard.spans is not None:
+                self.guard.ended(self.method, context, code, seconds=seconds)
         if error is not None:
             context.abort_with_status(to_status(error))

@@ -20,6 +20,7 @@ from isthmus.rpc.pool import WorkerPool
 from isthmus.rpc.process_metrics import ProcessFacts
 from isthmus.rpc.registration import GuardedRegistrar, ReflectionRegistrar, UnknownMethods
 from isthmus.rpc.validation import RequestValidator
+from isthmus.tracing import Spans
 
 MAX_MESSAGE_BYTES: Final = 4 << 20
 # Below the 5 minutes after which most firewalls and load balancers forget a silent connection.
@@ -86,6 +87,7 @@ def build_server(
     default_deadline_s: float = 30.0,
     so_reuseport: bool = False,
     log: structlog.typing.FilteringBoundLogger | None = None,
+    spans: Spans | None = None,
 ) -> RunningServer:
     """Builds a server and binds it; call `start()` next.
 
@@ -103,6 +105,7 @@ def build_server(
         default_deadline_s: what a unary call gets when its caller sets no deadline.
         so_reuseport: whether several processes may bind the same port.
         log: for unforeseen faults; the process's own unless given.
+        spans: takes a span of every call; for services that do not tell themselves what they did.
 
     Raises:
         OSError: the address cannot be bound.
@@ -115,6 +118,7 @@ def build_server(
         clock=clock,
         default_deadline=timedelta(seconds=default_deadline_s),
         log=log or logger("rpc"),
+        spans=spans,
     )
     server = grpc.server(
         WorkerPool(threads, "rpc"),  # type: ignore[arg-type]  # gRPC only submits
@@ -122,11 +126,11 @@ def build_server(
         maximum_concurrent_rpcs=max_concurrent,
     )
     names = _register(server, services, guard, RpcMetrics(registry))
+    ProcessFacts(registry, credentials, credentials.identity(trust_domain))
     health_servicer = _add_health_and_reflection(server, names, peers)
     server.add_generic_rpc_handlers((UnknownMethods(),))
     return RunningServer(server, health_servicer, names, _bind(server, address, credentials))
 
-    ProcessFacts(registry, credentials, credentials.identity(trust_domain))
 
 def _register(
     server: grpc.Server, services: Sequence[Service], guard: Guard, metrics: RpcMetrics

@@ -26,7 +26,7 @@ class Clerk:
         thumbprint: of its certificate, hex.
         jobs: what to do, in order.
         interval: seconds between two rounds.
-        registry: receives `isthmus_clerk_changes_total{job}` and `isthmus_clerk_failures_total{job}`.
+        registry: receives `isthmus_clerk_changes_total{duty}` and `isthmus_clerk_failures_total{duty}`.
     """
 
     def __init__(
@@ -46,10 +46,10 @@ class Clerk:
         self._interval = interval
         self._log = logger("clerk")
         self._changes = Counter(
-            "isthmus_clerk_changes", "What the clerk wrote down.", labelnames=["job"], registry=registry
+            "isthmus_clerk_changes", "What the clerk wrote down.", labelnames=["duty"], registry=registry
         )
         self._failures = Counter(
-            "isthmus_clerk_failures", "Rounds of a job that failed.", labelnames=["job"], registry=registry
+            "isthmus_clerk_failures", "Rounds of a job that failed.", labelnames=["duty"], registry=registry
         )
         for job in self._jobs:
             self._changes.labels(job.name)

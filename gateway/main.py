@@ -2,7 +2,6 @@
 
 import signal
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -22,25 +21,22 @@ from gateway.contracts.service import ContractService
 from gateway.departments import Departments
 from gateway.dryrun.contract import ContractDryRun
 from gateway.emergency.overdue import OverdueReviews
-from gateway.exchange.calls import Calls
 from gateway.exchange.explain import Explainer
 from gateway.exchange.fetch import Fetch
 from gateway.exchange.network import Network
 from gateway.exchange.pipeline import Pipeline
 from gateway.exchange.refusal import RecordingAuthoriser
-from gateway.exchange.release import Commits, Release
+from gateway.exchange.release import Release
 from gateway.exchange.service import ExchangeService
-from gateway.exchange_log import ExchangeLog
-from gateway.exchange_spans import ExchangeSpans
 from gateway.independence import OutageBudget
 from gateway.limits import RateLimit
 from gateway.load import GatewayError, load_own_credentials, load_rulebook, load_rules, open_ledger
 from gateway.metrics import GatewayMetrics
-from gateway.observers import Observers
 from gateway.processors import keep_to
 from gateway.state.change import Control
 from gateway.stream.make import make_streams
 from gateway.stream.streams import Streams
+from gateway.watch.watch import open_watch
 from gateway.workers import supervise
 from isthmus.access import ControlAuthoriser
 from isthmus.log import configure, logger
@@ -48,7 +44,6 @@ from isthmus.packaging_guard import ensure_sole_owner
 from isthmus.rpc import MetricsServer, RunningServer, Service, build_server, metrics_server
 from isthmus.rpc.garbage import settle
 from isthmus.statement import StatementVerifier
-from isthmus.tracing import Spans, TracingUnavailable, open_spans
 from isthmus.v1.catalog_service_pb2_grpc import add_CatalogServiceServicer_to_server
 from isthmus.v1.consent_service_pb2_grpc import add_ConsentServiceServicer_to_server
 from isthmus.v1.contract_service_pb2_grpc import add_ContractServiceServicer_to_server
@@ -85,9 +80,7 @@ class Gateway:
         )
         known = [f"departments/{name}" for name in config.departments]
         self._metrics = GatewayMetrics(registry, known, logger("gateway"))
-        self._spans = self._open_spans()
-        self._observers, self._commits = self._watch()
-        self._calls = Calls(self._spans)
+        self._watch = open_watch(config, self._credentials, self._metrics)
         self._rules = replace(load_rules(config), certificate=self._credentials.thumbprint)
         self._rulebook = load_rulebook(config)
         self.ledger = open_ledger(config, clock=clock, registry=registry)
@@ -100,6 +93,7 @@ class Gateway:
             self._server = self._make_server()
         except BaseException:
             self.ledger.close()
+            self._watch.close()
             raise
 
     @property
@@ -148,24 +142,7 @@ class Gateway:
         self.ledger.close()
         if self._metrics_server is not None:
             self._metrics_server.close()
-        if self._spans is not None:
-            self._spans.close()
-
-    def _open_spans(self) -> Spans | None:
-        identity = self._credentials.identity(self._config.server.trust_domain)
-        try:
-            return open_spans(self._config.tracing, service="isthmus-gateway", instance=identity.uri)
-        except TracingUnavailable as error:
-            raise GatewayError(str(error)) from error
-
-    def _watch(self) -> tuple[Observers, Commits | None]:
-        """Those who are told of exchanges, and who is told of commits."""
-        slow = self._config.exchange.slow_seconds
-        log = ExchangeLog(logger("exchange"), slow=slow, clock=time.monotonic)
-        if self._spans is None:
-            return Observers(self._metrics, log), None
-        spans = ExchangeSpans(self._spans)
-        return Observers(self._metrics, log, spans), spans.committed
+        self._watch.close()
 
     def _make_budget(self) -> OutageBudget | None:
         section = self._config.independence
@@ -198,11 +175,11 @@ class Gateway:
                 self._verifier,
                 clock=self._clock,
                 timeout=section.fetch_timeout_seconds,
-                calls=self._calls,
+                calls=self._watch.calls,
             ),
-            release=Release(self.ledger, self._rules, self._observers, commits=self._commits),
+            release=Release(self.ledger, self._rules, self._watch.observers, commits=self._watch.commits),
             transfer=network.transfer,
-            observer=self._observers,
+            observer=self._watch.observers,
             clock=self._clock,
         )
         return network, Explainer(self.ledger, self._rules)
@@ -215,10 +192,10 @@ class Gateway:
             departments=self._departments,
             credentials=self._credentials,
             verifier=self._verifier,
-            observer=self._observers,
+            observer=self._watch.observers,
             clock=self._clock,
-            calls=self._calls,
-            commits=self._commits,
+            calls=self._watch.calls,
+            commits=self._watch.commits,
         )
 
     def _make_server(self) -> RunningServer:
@@ -276,10 +253,10 @@ class Gateway:
             departments=self._departments,
             credentials=self._credentials,
             verifier=self._verifier,
-            observer=self._observers,
+            observer=self._watch.observers,
             clock=self._clock,
-            calls=self._calls,
-            commits=self._commits,
+            calls=self._watch.calls,
+            commits=self._watch.commits,
         )
         exchange = ExchangeService(
             self._network, self._explainer, self._streams, batches, limit=limit, clock=self._clock

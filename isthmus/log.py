@@ -59,7 +59,8 @@ def configure(*, level: str = "INFO", stream: TextIO | None = None) -> None:
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer(ensure_ascii=False)],
         wrapper_class=structlog.make_filtering_bound_logger(numbers[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(stream or sys.stderr),
+        # In one write, so that the lines of workers that share a stream do not run into each other.
+        logger_factory=structlog.WriteLoggerFactory(stream or sys.stderr),
         cache_logger_on_first_use=False,
     )
     _route_standard_library(stream or sys.stderr, numbers[level.upper()], shared)

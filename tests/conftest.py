@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -38,6 +39,8 @@ def _logs_go_where_they_went() -> Iterator[None]:
     """A `main` under test sends the process's logs to a stream that is closed when the test ends."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    # What a server within the test has to say is not among what a command under test prints.
+    structlog.configure(logger_factory=structlog.WriteLoggerFactory(sys.stderr))
     yield
     structlog.reset_defaults()
     root.handlers[:] = handlers

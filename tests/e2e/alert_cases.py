@@ -111,7 +111,7 @@ SLO: Sequence[Case] = [
 SHARING: Sequence[Case] = [
     Case(
         alert="IsthmusAnswerOverdue",
-        # Two audit services read one ledger: two answers are late, not four.
+        # Two audit services: two answers are late, not four.
         fires={
             'isthmus_contract_answers_overdue{provider="veterans",instance="a:1"}': "2x30",
             'isthmus_contract_answers_overdue{provider="veterans",instance="b:1"}': "2x30",
@@ -298,7 +298,6 @@ PARTS: Sequence[Case] = [
     Case(
         alert="IsthmusCertificateExpiring",
         fires={CERTIFICATE: f"{EXPIRES}x500"},
-        # The same certificate, a day after its beginning.
         quiet={CERTIFICATE: f"{2 * EXPIRES}x500"},
         at="7d",
         every="1h",

@@ -28,6 +28,7 @@ from gateway.consents.withdraw import withdraw
 from gateway.load import open_ledger
 from gateway.main import Gateway
 from gateway.state.change import Control
+from isthmus.log import configure
 from isthmus.pki import pinned_to
 from isthmus.status import from_rpc_error
 from isthmus.v1.consent_service_pb2 import WithdrawConsentRequest
@@ -113,6 +114,7 @@ def chase(course: Course, number: int) -> Counter[str]:
 
 def main(directory: str, role: str, number: str) -> None:
     """The command line."""
+    configure(level="ERROR")
     course = Course.read(Path(directory))
     if role == "withdraw":
         ended = withdrawals(course, int(number))

@@ -19,7 +19,7 @@ from typing import Any
 import grpc
 import pytest
 
-from gateway.exchange_log import LINES_A_SECOND
+from gateway.watch.log import LINES_A_SECOND
 from isthmus.client import traced
 from isthmus.errors import IsthmusError, Reason
 from isthmus.log import configure
@@ -268,7 +268,7 @@ def test_a_flood_of_denials_fills_no_disk_and_says_how_much_it_left_out(tmp_path
         world.agree()
         with client(world, world.folder) as sdk:
             asked: dict[str, Any] = {"contract": CONTRACT, "purpose": PURPOSE, "fields": ["income"]}
-            log: Any = world.gateway._observers._tellers[0]
+            log: Any = world.gateway._watch.observers._tellers[0]
             log._clock = lambda: 7.0
             for _ in range(LINES_A_SECOND + 5):
                 refusal(lambda: sdk.exchange.query(**asked, subject=("cn.resident-id", STRANGER)))
